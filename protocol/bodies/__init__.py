@@ -1,0 +1,1 @@
+"""JSON bodies: routes, heartbeats, topic and group tables, locks."""

@@ -1,0 +1,1 @@
+"""Request and reply headers, one module per family; each request is registered where it is defined."""

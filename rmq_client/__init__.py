@@ -1,0 +1,1 @@
+"""The asyncio client for RocketMQ clusters, Apache's or ours."""

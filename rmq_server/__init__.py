@@ -1,0 +1,1 @@
+"""RocketMQ NameServer and Broker on asyncio."""

@@ -1,0 +1,1 @@
+"""The Broker: state, services, processors and the server that wires them."""

@@ -1,0 +1,1 @@
+"""The programs: mqnamesrv, mqbroker, mqshutdown, rmq."""

@@ -1,0 +1,1 @@
+"""Configuration, errors, clock, life cycle and logs: what every server part stands on."""

@@ -1,0 +1,1 @@
+"""Message filters: pure predicates over tags and properties."""

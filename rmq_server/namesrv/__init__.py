@@ -1,0 +1,1 @@
+"""The NameServer: route tables fed by brokers, asked by clients."""

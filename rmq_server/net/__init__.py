@@ -1,0 +1,1 @@
+"""Sockets and request routing: bytes to calls and back, knowing no broker."""

@@ -1,0 +1,1 @@
+"""The store directory: CommitLog, what derives from it, and what makes it durable."""

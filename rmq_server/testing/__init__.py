@@ -1,0 +1,1 @@
+"""An embedded cluster and fault tools for tests, ours and our users'."""

@@ -1,1 +1,4 @@
-"""JSON bodies: routes, heartbeats, topic and group tables, locks."""
+"""JSON bodies of requests, replies and config files: msgspec structs in camelCase.
+
+Source: apache/rocketmq: remoting/.../protocol/body/, route/, heartbeat/, subscription/; remoting.md 1.14
+"""

@@ -1,1 +1,5 @@
-"""Request and reply headers, one module per family; each request is registered where it is defined."""
+"""Request and reply headers, one module per family; importing the package completes the registry."""
+
+from protocol.headers import client, namesrv, offset, pull, send, topic
+
+__all__ = ["client", "namesrv", "offset", "pull", "send", "topic"]

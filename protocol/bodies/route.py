@@ -1,0 +1,59 @@
+"""Routes and cluster information, as a NameServer answers them."""
+
+import msgspec
+
+from protocol.bodies.codec import Body
+
+MASTER_ID = 0
+
+
+class QueueData(Body):
+    """The queues of a topic on one broker name; perm holds PermName bits."""
+
+    broker_name: str
+    read_queue_nums: int
+    write_queue_nums: int
+    perm: int
+    topic_sys_flag: int = 0
+
+
+class BrokerData(Body):
+    """The replicas of one broker name: broker id -> `host:port`; id 0 is the master."""
+
+    cluster: str = ""
+    broker_name: str
+    broker_addrs: dict[int, str] = {}
+    enable_acting_master: bool = False
+
+    @property
+    def master_addr(self) -> str | None:
+        return self.broker_addrs.get(MASTER_ID)
+
+
+class TopicRouteData(Body):
+    """Where a topic lives; order_topic_conf is `broker-a:4;broker-b:4` when an order is configured."""
+
+    broker_datas: list[BrokerData] = []
+    filter_server_table: dict[str, list[str]] = {}
+    queue_datas: list[QueueData] = []
+    order_topic_conf: str | msgspec.UnsetType = msgspec.UNSET
+
+
+class ClusterInfo(Body):
+    """All brokers by name, and the broker names of each cluster."""
+
+    broker_addr_table: dict[str, BrokerData] = {}
+    cluster_addr_table: dict[str, list[str]] = {}
+
+
+class TopicList(Body):
+    """Topic names."""
+
+    topic_list: list[str] = []
+    broker_addr: str | msgspec.UnsetType = msgspec.UNSET
+
+
+class KVTable(Body):
+    """A namespace of the KV configuration."""
+
+    table: dict[str, str] = {}

@@ -1,0 +1,350 @@
+"""RemotingCommand, one request or response, and the three codecs of its header.
+
+JSON (0) and ROCKETMQ (1) are upstream's; MSGPACK (2) is spoken only to peers that offered it (connection.py).
+Invariants: we answer in the codec of the request; every ext value is written as a string in JSON and ROCKETMQ.
+Source: apache/rocketmq: remoting/.../protocol/RemotingCommand.java, RocketMQSerializable.java; remoting.md 1.2-1.5
+"""
+
+import json
+from collections.abc import Mapping
+from enum import IntEnum
+from struct import Struct, error
+from typing import Any
+
+import msgpack
+import msgspec
+
+from protocol.codes import VERSION, LanguageCode
+from protocol.errors import HeaderError, LocalProtocolError, RemoteProtocolError
+from protocol.flags import RpcFlag
+from protocol.frame import DEFAULT_MAX_FRAME_BYTES, Frame, encode_frame_head
+from protocol.header import H, ext_from_json, from_ext, from_json
+
+
+class SerializeType(IntEnum):
+    """The codec of a header: byte 4 of a frame."""
+
+    JSON = 0
+    ROCKETMQ = 1
+    MSGPACK = 2
+
+
+_LANGUAGE = LanguageCode.PYTHON
+_LANGUAGE_NAMES = {code.value: code.name for code in LanguageCode}
+_LANGUAGE_NUMBERS = {code.name: code.value for code in LanguageCode}
+_FIXED = Struct(">hBhiii")  # code, language, version, opaque, flag, remark length
+_I32 = Struct(">i")
+_KEY = Struct(">h")
+_MSGPACK_FIELDS = 7
+_MAX_MSGPACK_ITEMS = 4096
+
+
+class RemotingCommand(msgspec.Struct, gc=False):
+    """One frame, decoded as far as its envelope; `read_header` gives the typed header.
+
+    opaque:         the requester's correlation number; the response repeats it.
+    flag:           RpcFlag bits.
+    language:       name of the sender's language; JAVA when it did not say, an unknown one as it came.
+    ext_fields:     the header fields, raw JSON or a map.
+    serialize_type: the codec that it came in, or shall leave in.
+    """
+
+    code: int
+    flag: int = 0
+    opaque: int = 0
+    language: str | int | None = "JAVA"
+    version: int = 0
+    remark: str | None = None
+    ext_fields: Any = msgspec.field(default=None, name="extFields")
+    body: bytes = b""
+    serialize_type: int = SerializeType.JSON
+
+    @property
+    def is_response(self) -> bool:
+        return self.flag & RpcFlag.RESPONSE != 0
+
+    @property
+    def is_oneway(self) -> bool:
+        return self.flag & RpcFlag.ONEWAY != 0
+
+    def read_header(self, header: type[H]) -> H:
+        """The typed header.
+
+        Raises: HeaderError naming the field that is missing or malformed.
+        """
+        ext = self.ext_fields
+        if ext.__class__ is msgspec.Raw:
+            return from_json(header, ext)
+        return from_ext(header, ext or {})
+
+    @property
+    def ext(self) -> dict[str, Any]:
+        """The header fields as a map.
+
+        Raises: HeaderError when they are not one.
+        """
+        ext = self.ext_fields
+        return ext_from_json(ext) if ext.__class__ is msgspec.Raw else ext or {}
+
+
+class _JsonEnvelope(msgspec.Struct, gc=False):
+    """What is read of a JSON header; unknown members are ignored."""
+
+    code: int
+    flag: int = 0
+    opaque: int = 0
+    language: str | int | None = "JAVA"
+    version: int = 0
+    remark: str | None = None
+    ext_fields: msgspec.Raw = msgspec.field(default=msgspec.Raw(b""), name="extFields")
+
+
+class _JsonOut(msgspec.Struct, gc=False):
+    """What is written, in upstream's order."""
+
+    code: int
+    ext_fields: dict[str, str] | msgspec.UnsetType = msgspec.field(name="extFields")
+    flag: int
+    language: str
+    opaque: int
+    remark: str | msgspec.UnsetType
+    serialize_type: str = msgspec.field(name="serializeTypeCurrentRPC")
+    version: int
+
+
+_decode_envelope = msgspec.json.Decoder(_JsonEnvelope).decode
+_encode_json = msgspec.json.Encoder().encode
+
+
+def decode_command(frame: Frame) -> RemotingCommand:
+    """Interpret a frame.
+
+    Raises: RemoteProtocolError when the codec is unknown or the envelope does not read.
+    """
+    decode = _DECODERS.get(frame.serialize_type)
+    if decode is None:
+        raise RemoteProtocolError(f"{frame.serialize_type} is not a known serialize type")
+    return decode(frame.header, frame.body)
+
+
+def encode_command(command: RemotingCommand, max_frame_bytes: int = DEFAULT_MAX_FRAME_BYTES) -> bytes:
+    """The frame of a command, in the codec that its serialize_type names.
+
+    Raises: LocalProtocolError when it is larger than peers accept or holds what the codec cannot express.
+    """
+    return encode_head(command, len(command.body), max_frame_bytes) + command.body
+
+
+def encode_head(
+    command: RemotingCommand, body_bytes: int, max_frame_bytes: int = DEFAULT_MAX_FRAME_BYTES
+) -> bytes:
+    """The frame of a command without its body, which follows in pieces.
+
+    Raises: as encode_command.
+    """
+    kind = command.serialize_type
+    header = _ENCODERS[kind](command)
+    return encode_frame_head(kind, header, body_bytes, max_frame_bytes)
+
+
+def _decode_json(header: bytes, body: bytes) -> RemotingCommand:
+    try:
+        head = _decode_envelope(header)
+    except (msgspec.MsgspecError, RecursionError, UnicodeDecodeError):
+        return _decode_json_tolerantly(header, body)
+    language = head.language
+    if language.__class__ is int:
+        language = _LANGUAGE_NAMES.get(language)  # type: ignore[arg-type]
+    return RemotingCommand(
+        head.code, head.flag, head.opaque, language, head.version, head.remark, head.ext_fields, body, SerializeType.JSON
+    )
+
+
+def _decode_json_tolerantly(header: bytes, body: bytes) -> RemotingCommand:
+    """For headers with raw control characters or with numbers written as strings."""
+    try:
+        fields = json.loads(header, strict=False)
+    except (ValueError, RecursionError) as problem:
+        raise RemoteProtocolError(f"the header is not readable JSON: {str(problem)[:120]}") from None
+    if not isinstance(fields, dict):
+        raise RemoteProtocolError(f"the header is a JSON {type(fields).__name__}, not an object")
+    numbers = {}
+    for name in ("code", "flag", "opaque", "version"):
+        value = fields.get(name, None if name == "code" else 0)
+        try:
+            numbers[name] = int(value)
+        except (TypeError, ValueError):
+            raise RemoteProtocolError(f"the header's `{name}` is not a number: {str(value)[:40]!r}") from None
+        if not -(2**31) <= numbers[name] < 2**31:
+            raise RemoteProtocolError(f"the header's `{name}` is out of range")
+    ext = fields.get("extFields") or {}
+    if not isinstance(ext, dict):
+        raise RemoteProtocolError("the header's `extFields` is not an object")
+    language = fields.get("language", "JAVA")
+    remark = fields.get("remark")
+    return RemotingCommand(
+        code=numbers["code"],
+        flag=numbers["flag"],
+        opaque=numbers["opaque"],
+        language=_LANGUAGE_NAMES.get(language) if isinstance(language, int) else language,
+        version=numbers["version"],
+        remark=None if remark is None else str(remark),
+        ext_fields={name: value for name, value in ext.items() if value is not None},
+        body=body,
+    )
+
+
+def _encode_json_header(command: RemotingCommand) -> bytes:
+    ext = command.ext_fields
+    if ext.__class__ is msgspec.Raw:
+        ext = ext_from_json(ext)
+    try:
+        return _encode_json(
+            _JsonOut(
+                command.code,
+                msgspec.UNSET if ext is None else ext,
+                command.flag,
+                command.language,  # type: ignore[arg-type]
+                command.opaque,
+                msgspec.UNSET if command.remark is None else command.remark,
+                "JSON",
+                command.version,
+            )
+        )
+    except (TypeError, UnicodeEncodeError) as problem:
+        raise LocalProtocolError(f"the header cannot be written as JSON: {problem}") from None
+
+
+def _decode_binary(header: bytes, body: bytes) -> RemotingCommand:
+    try:
+        code, language, version, opaque, flag, remark_bytes = _FIXED.unpack_from(header)
+        position = _FIXED.size + remark_bytes
+        if remark_bytes < 0 or position + 4 > len(header):
+            raise RemoteProtocolError(f"the remark of {remark_bytes} bytes does not fit the header")
+        remark = header[_FIXED.size : position].decode() if remark_bytes else None
+        (ext_bytes,) = _I32.unpack_from(header, position)
+        position += 4
+        end = position + ext_bytes
+        if ext_bytes < 0 or end > len(header):
+            raise RemoteProtocolError(f"the ext fields of {ext_bytes} bytes do not fit the header")
+        ext = {}
+        while position < end:
+            key_end = position + 2 + (header[position] << 8 | header[position + 1])
+            value_at = key_end + 4
+            value_end = value_at + int.from_bytes(header[key_end:value_at], "big")
+            if value_end > end or value_at > end:
+                raise RemoteProtocolError("an ext field does not fit the header")
+            if value_end > value_at:
+                ext[header[position + 2 : key_end].decode()] = header[value_at:value_end].decode()
+            position = value_end
+    except (error, IndexError):
+        raise RemoteProtocolError(f"the binary header of {len(header)} bytes is cut off") from None
+    except UnicodeDecodeError:
+        raise RemoteProtocolError("a text of the binary header is not UTF-8") from None
+    return RemotingCommand(
+        code, flag, opaque, _LANGUAGE_NAMES.get(language), version, remark, ext, body, SerializeType.ROCKETMQ
+    )
+
+
+def _encode_binary_header(command: RemotingCommand) -> bytes:
+    remark = (command.remark or "").encode()
+    pieces = []
+    for name, value in command.ext.items():
+        if value is None:
+            continue
+        key = name.encode()
+        data = value.encode() if value.__class__ is str else _scalar_text(value).encode()
+        pieces.append(len(key).to_bytes(2, "big") + key + len(data).to_bytes(4, "big") + data)
+    ext = b"".join(pieces)
+    language = _LANGUAGE_NUMBERS.get(command.language, LanguageCode.OTHER)  # type: ignore[arg-type]
+    try:
+        code = command.code if command.code < 0x8000 else (command.code & 0xFFFF) - (command.code & 0x8000) * 2
+        fixed = _FIXED.pack(code, language, command.version, command.opaque, command.flag, len(remark))
+    except error as problem:
+        raise LocalProtocolError(f"the header cannot be written in binary: {problem}") from None
+    return b"".join((fixed, remark, _I32.pack(len(ext)), ext))
+
+
+def _decode_msgpack(header: bytes, body: bytes) -> RemotingCommand:
+    try:
+        fields = msgpack.unpackb(header, strict_map_key=True, max_map_len=_MAX_MSGPACK_ITEMS, max_array_len=_MSGPACK_FIELDS)
+    except (ValueError, RecursionError, msgpack.UnpackException) as problem:
+        raise RemoteProtocolError(f"the header is not readable MessagePack: {str(problem)[:120]}") from None
+    if not isinstance(fields, list) or len(fields) != _MSGPACK_FIELDS:
+        raise RemoteProtocolError(f"a MSGPACK header is an array of {_MSGPACK_FIELDS} elements")
+    code, flag, opaque, version, language, remark, ext = fields
+    if not all(isinstance(number, int) for number in (code, flag, opaque, version, language)):
+        raise RemoteProtocolError("code, flag, opaque, version and language of a MSGPACK header are integers")
+    if not (remark is None or isinstance(remark, str)) or not (ext is None or isinstance(ext, dict)):
+        raise RemoteProtocolError("remark and ext of a MSGPACK header are a string and a map, or nil")
+    return RemotingCommand(
+        code, flag, opaque, _LANGUAGE_NAMES.get(language), version, remark, ext, body, SerializeType.MSGPACK
+    )
+
+
+def _encode_msgpack_header(command: RemotingCommand) -> bytes:
+    language = _LANGUAGE_NUMBERS.get(command.language, LanguageCode.OTHER)  # type: ignore[arg-type]
+    packed: bytes = msgpack.packb(
+        (
+            command.code,
+            command.flag,
+            command.opaque,
+            command.version,
+            language,
+            command.remark,
+            None if command.ext_fields is None else command.ext,
+        )
+    )
+    return packed
+
+
+def _scalar_text(value: object) -> str:
+    if isinstance(value, bool):
+        return "true" if value else "false"
+    if isinstance(value, int):
+        return str(value)
+    raise LocalProtocolError(f"a header value is a string, integer or boolean, not {type(value).__name__}")
+
+
+_DECODERS = {
+    SerializeType.JSON.value: _decode_json,
+    SerializeType.ROCKETMQ.value: _decode_binary,
+    SerializeType.MSGPACK.value: _decode_msgpack,
+}
+_ENCODERS = {
+    SerializeType.JSON.value: _encode_json_header,
+    SerializeType.ROCKETMQ.value: _encode_binary_header,
+    SerializeType.MSGPACK.value: _encode_msgpack_header,
+}
+
+
+def request_command(
+    code: int, ext: Mapping[str, str] | None = None, body: bytes = b"", *, oneway: bool = False
+) -> RemotingCommand:
+    """A request of ours; the connection gives it its opaque and codec."""
+    return RemotingCommand(code, RpcFlag.ONEWAY if oneway else 0, 0, _LANGUAGE.name, VERSION, None, ext, body)
+
+
+def response_command(
+    request: RemotingCommand,
+    code: int,
+    ext: Mapping[str, str] | None = None,
+    body: bytes = b"",
+    remark: str | None = None,
+) -> RemotingCommand:
+    """The response to `request`, in its codec."""
+    return RemotingCommand(
+        code, RpcFlag.RESPONSE, request.opaque, _LANGUAGE.name, VERSION, remark, ext, body, request.serialize_type
+    )
+
+
+__all__ = [
+    "HeaderError",
+    "RemotingCommand",
+    "SerializeType",
+    "decode_command",
+    "encode_command",
+    "encode_head",
+    "request_command",
+    "response_command",
+]

@@ -43,7 +43,7 @@ import org.apache.rocketmq.common.message.MessageQueue;
  *     consumes from the first offset until it gets SIGTERM; fail-first asks for the retry of every message once:
  *     {"event": "allocated", "topic", "queues": "0 1"}     each time the allocation changes
  *     {"event": "started"}
- *     {"event": "message", "body", "tag", "key", "msgId", "queueId", "queueOffset", "reconsumeTimes"}
+ *     {"event": "message", "body", "tag", "key", "msgId", "queueId", "queueOffset", "reconsumeTimes", "ageMs"}
  * </pre>
  */
 public final class Scenario {
@@ -214,6 +214,7 @@ public final class Scenario {
         event.put("queueId", message.getQueueId());
         event.put("queueOffset", message.getQueueOffset());
         event.put("reconsumeTimes", message.getReconsumeTimes());
+        event.put("ageMs", System.currentTimeMillis() - message.getBornTimestamp());
         print(event);
     }
 

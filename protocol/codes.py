@@ -1,7 +1,8 @@
 """Numbers that name things on the wire: requests, responses, languages, versions.
 
 Invariant: one number, one name. The POP requests have 16-bit aliases, because the binary header codec truncates codes.
-Source: apache/rocketmq: remoting/.../protocol/RequestCode.java, ResponseCode.java, LanguageCode.java, common/MQVersion.java
+Source: apache/rocketmq: remoting/.../protocol/RequestCode.java, ResponseCode.java, LanguageCode.java,
+common/.../MQVersion.java
 """
 
 from enum import IntEnum

@@ -135,9 +135,7 @@ def encode_command(command: RemotingCommand, max_frame_bytes: int = DEFAULT_MAX_
     return encode_head(command, len(command.body), max_frame_bytes) + command.body
 
 
-def encode_head(
-    command: RemotingCommand, body_bytes: int, max_frame_bytes: int = DEFAULT_MAX_FRAME_BYTES
-) -> bytes:
+def encode_head(command: RemotingCommand, body_bytes: int, max_frame_bytes: int = DEFAULT_MAX_FRAME_BYTES) -> bytes:
     """The frame of a command without its body, which follows in pieces.
 
     Raises: as encode_command.
@@ -153,10 +151,18 @@ def _decode_json(header: bytes, body: bytes) -> RemotingCommand:
     except (msgspec.MsgspecError, RecursionError, UnicodeDecodeError):
         return _decode_json_tolerantly(header, body)
     language = head.language
-    if language.__class__ is int:
-        language = _LANGUAGE_NAMES.get(language)  # type: ignore[arg-type]
+    if isinstance(language, int):
+        language = _LANGUAGE_NAMES.get(language)
     return RemotingCommand(
-        head.code, head.flag, head.opaque, language, head.version, head.remark, head.ext_fields, body, SerializeType.JSON
+        head.code,
+        head.flag,
+        head.opaque,
+        language,
+        head.version,
+        head.remark,
+        head.ext_fields,
+        body,
+        SerializeType.JSON,
     )
 
 
@@ -170,10 +176,10 @@ def _decode_json_tolerantly(header: bytes, body: bytes) -> RemotingCommand:
         raise RemoteProtocolError(f"the header is a JSON {type(fields).__name__}, not an object")
     numbers = {}
     for name in ("code", "flag", "opaque", "version"):
-        value = fields.get(name, None if name == "code" else 0)
+        value: Any = fields.get(name, None if name == "code" else 0)
         try:
             numbers[name] = int(value)
-        except (TypeError, ValueError):
+        except (TypeError, ValueError, OverflowError):
             raise RemoteProtocolError(f"the header's `{name}` is not a number: {str(value)[:40]!r}") from None
         if not -(2**31) <= numbers[name] < 2**31:
             raise RemoteProtocolError(f"the header's `{name}` is out of range")
@@ -267,7 +273,9 @@ def _encode_binary_header(command: RemotingCommand) -> bytes:
 
 def _decode_msgpack(header: bytes, body: bytes) -> RemotingCommand:
     try:
-        fields = msgpack.unpackb(header, strict_map_key=True, max_map_len=_MAX_MSGPACK_ITEMS, max_array_len=_MSGPACK_FIELDS)
+        fields = msgpack.unpackb(
+            header, strict_map_key=True, max_map_len=_MAX_MSGPACK_ITEMS, max_array_len=_MSGPACK_FIELDS
+        )
     except (ValueError, RecursionError, msgpack.UnpackException) as problem:
         raise RemoteProtocolError(f"the header is not readable MessagePack: {str(problem)[:120]}") from None
     if not isinstance(fields, list) or len(fields) != _MSGPACK_FIELDS:

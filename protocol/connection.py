@@ -32,9 +32,7 @@ class Connection(Generic[W]):
     Units:  deadlines are in the unit and origin of the clock that the caller uses.
     """
 
-    def __init__(
-        self, *, dials: bool, native: bool = True, max_frame_bytes: int = DEFAULT_MAX_FRAME_BYTES
-    ) -> None:
+    def __init__(self, *, dials: bool, native: bool = True, max_frame_bytes: int = DEFAULT_MAX_FRAME_BYTES) -> None:
         self._frames = FrameDecoder(max_frame_bytes)
         self._max_frame_bytes = max_frame_bytes
         self._codec: int = SerializeType.JSON

@@ -5,8 +5,8 @@
     u24 header_length
         header, body
 
-Invariants: memory follows what has arrived, never what a length word announces; every byte is copied a bounded number of
-times, whatever the chunk sizes; a length out of bounds is refused as soon as its four bytes are there.
+Invariants: memory follows what has arrived, never what a length word announces; every byte is copied a bounded number
+of times, whatever the chunk sizes; a length out of bounds is refused as soon as its four bytes are there.
 Source: apache/rocketmq: remoting/.../netty/NettyDecoder.java, protocol/RemotingCommand.java
 """
 

@@ -1,7 +1,8 @@
 """Typed headers: msgspec structs whose wire form is a flat map of strings (`extFields`).
 
-Invariants: encoding writes every value as a string (Go refuses a frame otherwise) and leaves None out; decoding ignores
-unknown fields, takes numbers and booleans as strings or as themselves, and names the field that is missing or malformed.
+Invariants: encoding writes every value as a string (Go refuses a frame otherwise) and leaves None out; decoding
+ignores unknown fields, takes numbers and booleans as strings or as themselves, and names the field that is missing or
+malformed.
 Source: apache/rocketmq: remoting/.../protocol/RemotingCommand.java, makeCustomHeaderToNet and decodeCommandCustomHeader
 """
 
@@ -16,7 +17,10 @@ from protocol.errors import HeaderError
 
 
 class Header(msgspec.Struct, kw_only=True, rename="camel", gc=False):
-    """Base of all request and reply headers; a field's wire name is its name in camelCase unless it says otherwise."""
+    """Base of all request and reply headers; a field's wire name is its name in camelCase unless it says otherwise.
+
+    msgspec does not inherit kw_only, so each header says it again.
+    """
 
 
 H = TypeVar("H", bound=Header)
@@ -27,7 +31,7 @@ Int64 = Annotated[int, msgspec.Meta(ge=-(2**63), le=2**63 - 1)]
 _MAX_DIGITS = 20
 
 
-class NoHeader(Header):
+class NoHeader(Header, kw_only=True):
     """A header class without fields: `"extFields":{}`."""
 
 

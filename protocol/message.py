@@ -48,9 +48,9 @@ class PropertyName:
     INNER_NUM = "INNER_NUM"
 
 
-RESERVED_PROPERTIES = frozenset(
-    value for name, value in vars(PropertyName).items() if not name.startswith("_")
-) - {PropertyName.SHARDING_KEY}
+RESERVED_PROPERTIES = frozenset(value for name, value in vars(PropertyName).items() if not name.startswith("_")) - {
+    PropertyName.SHARDING_KEY
+}
 """Names that an application may not use for its own properties."""
 
 
@@ -213,9 +213,7 @@ def encode_properties(properties: Mapping[str, str]) -> str:
         if not name or not value:
             raise LocalProtocolError(f"the property {name!r}={value!r} has an empty name or value")
     if len(text) * 3 > MAX_PROPERTIES_BYTES and len(text.encode()) > MAX_PROPERTIES_BYTES:
-        raise LocalProtocolError(
-            f"the properties have {len(text.encode())} bytes, the limit is {MAX_PROPERTIES_BYTES}"
-        )
+        raise LocalProtocolError(f"the properties have {len(text.encode())} bytes, the limit is {MAX_PROPERTIES_BYTES}")
     return text
 
 

@@ -1,13 +1,13 @@
 """The registry of requests: what each code carries and what its success answers.
 
-From one RequestSpec follow typed decoding at the server, the client's typed call, the metrics label, the row of the docs
-table and the round-trip property test.
+From one RequestSpec follow typed decoding at the server, the client's typed call, the metrics label, the row of the
+docs table and the round-trip property test.
 """
 
 from collections.abc import Callable, Mapping
 from dataclasses import dataclass
 from types import MappingProxyType
-from typing import Any, Generic, TypeVar
+from typing import Any, Generic, TypeVar, overload
 
 from protocol.codes import RequestCode
 from protocol.header import Header, NoHeader
@@ -41,21 +41,33 @@ REQUESTS: Mapping[int, RequestSpec[Any, Any]] = MappingProxyType(_specs)
 """Every specified request by its code; complete once `protocol.headers` is imported."""
 
 
+@overload
+def request_spec(
+    code: RequestCode, header: type[RequestHeader], *, body: str = "", reply_body: str = ""
+) -> RequestSpec[RequestHeader, NoHeader]: ...
+
+
+@overload
 def request_spec(
     code: RequestCode,
     header: type[RequestHeader],
-    reply: type[ReplyHeader] = NoHeader,  # type: ignore[assignment]
+    reply: type[ReplyHeader],
     *,
     body: str = "",
     reply_body: str = "",
-) -> RequestSpec[RequestHeader, ReplyHeader]:
+) -> RequestSpec[RequestHeader, ReplyHeader]: ...
+
+
+def request_spec(
+    code: RequestCode, header: type[Header], reply: type[Header] = NoHeader, *, body: str = "", reply_body: str = ""
+) -> RequestSpec[Any, Any]:
     """Register one request code.
 
     Raises: ValueError when the code has a spec already.
     """
     if code in _specs:
         raise ValueError(f"{code.name} is specified twice")
-    spec = RequestSpec(code, header, reply, body, reply_body)
+    spec: RequestSpec[Any, Any] = RequestSpec(code, header, reply, body, reply_body)
     _specs[code] = spec
     return spec
 

@@ -12,7 +12,14 @@ from protocol.errors import RemoteProtocolError
 
 
 class Body(msgspec.Struct, kw_only=True, rename="camel"):
-    """Base of all JSON bodies: unknown members are ignored, optional ones are UNSET and then not written."""
+    """Base of all JSON bodies: unknown members are ignored, optional ones are UNSET and then not written.
+
+    msgspec does not inherit kw_only, so each body says it again.
+    """
+
+
+class FrozenBody(msgspec.Struct, frozen=True, kw_only=True, rename="camel"):
+    """Base of bodies that do not change, and so can be the default of a member."""
 
 
 T = TypeVar("T")

@@ -39,7 +39,7 @@ class ConsumeFromWhere:
     TIMESTAMP = "CONSUME_FROM_TIMESTAMP"
 
 
-class SubscriptionData(Body):
+class SubscriptionData(Body, kw_only=True):
     """What a group wants of one topic.
 
     tags_set, code_set: the tags of a TAG expression and their hashes; empty means all messages.
@@ -80,7 +80,7 @@ class SubscriptionData(Body):
         return self.sub_string == other.sub_string
 
 
-class ConsumerData(Body):
+class ConsumerData(Body, kw_only=True):
     """One consumer group of a client."""
 
     consume_from_where: str = ConsumeFromWhere.LAST_OFFSET
@@ -91,13 +91,13 @@ class ConsumerData(Body):
     unit_mode: bool = False
 
 
-class ProducerData(Body):
+class ProducerData(Body, kw_only=True):
     """One producer group of a client."""
 
     group_name: str
 
 
-class HeartbeatData(Body):
+class HeartbeatData(Body, kw_only=True):
     """A client says who it is.
 
     without_sub: the subscriptions are left out because they did not change; they must be kept.
@@ -110,7 +110,7 @@ class HeartbeatData(Body):
     without_sub: bool = False
 
 
-class CheckClientConfig(Body):
+class CheckClientConfig(Body, kw_only=True):
     """A subscription that a client wants checked before it starts."""
 
     client_id: str = ""
@@ -118,7 +118,7 @@ class CheckClientConfig(Body):
     subscription_data: SubscriptionData
 
 
-class ConsumerList(Body):
+class ConsumerList(Body, kw_only=True):
     """The client ids of a group's live members."""
 
     consumer_id_list: list[str] = []

@@ -6,7 +6,7 @@ from protocol.bodies.codec import Body
 from protocol.message import MessageQueue
 
 
-class LockQueue(Body):
+class LockQueue(Body, kw_only=True):
     """A MessageQueue in JSON."""
 
     broker_name: str
@@ -23,7 +23,7 @@ class LockQueue(Body):
         return MessageQueue(self.topic, self.broker_name, self.queue_id)
 
 
-class LockBatch(Body):
+class LockBatch(Body, kw_only=True):
     """Queues that one member wants to lock or release."""
 
     client_id: str
@@ -32,7 +32,7 @@ class LockBatch(Body):
     only_this_broker: bool = False
 
 
-class LockedQueues(Body):
+class LockedQueues(Body, kw_only=True):
     """Those that are now locked by the asker."""
 
     lock_ok_mq_set: list[LockQueue] = msgspec.field(default_factory=list, name="lockOKMQSet")

@@ -7,7 +7,7 @@ from protocol.bodies.codec import Body
 MASTER_ID = 0
 
 
-class QueueData(Body):
+class QueueData(Body, kw_only=True):
     """The queues of a topic on one broker name; perm holds PermName bits."""
 
     broker_name: str
@@ -17,7 +17,7 @@ class QueueData(Body):
     topic_sys_flag: int = 0
 
 
-class BrokerData(Body):
+class BrokerData(Body, kw_only=True):
     """The replicas of one broker name: broker id -> `host:port`; id 0 is the master."""
 
     cluster: str = ""
@@ -30,7 +30,7 @@ class BrokerData(Body):
         return self.broker_addrs.get(MASTER_ID)
 
 
-class TopicRouteData(Body):
+class TopicRouteData(Body, kw_only=True):
     """Where a topic lives; order_topic_conf is `broker-a:4;broker-b:4` when an order is configured."""
 
     broker_datas: list[BrokerData] = []
@@ -39,21 +39,21 @@ class TopicRouteData(Body):
     order_topic_conf: str | msgspec.UnsetType = msgspec.UNSET
 
 
-class ClusterInfo(Body):
+class ClusterInfo(Body, kw_only=True):
     """All brokers by name, and the broker names of each cluster."""
 
     broker_addr_table: dict[str, BrokerData] = {}
     cluster_addr_table: dict[str, list[str]] = {}
 
 
-class TopicList(Body):
+class TopicList(Body, kw_only=True):
     """Topic names."""
 
     topic_list: list[str] = []
     broker_addr: str | msgspec.UnsetType = msgspec.UNSET
 
 
-class KVTable(Body):
+class KVTable(Body, kw_only=True):
     """A namespace of the KV configuration."""
 
     table: dict[str, str] = {}

@@ -4,11 +4,11 @@ from typing import Any
 
 import msgspec
 
-from protocol.bodies.codec import Body
+from protocol.bodies.codec import Body, FrozenBody
 from protocol.bodies.topic_config import DataVersion
 
 
-class GroupRetryPolicy(Body, frozen=True):
+class GroupRetryPolicy(FrozenBody, frozen=True, kw_only=True):
     """How redeliveries are spaced: CUSTOMIZED (the delay levels) or EXPONENTIAL."""
 
     type: str = "CUSTOMIZED"
@@ -16,7 +16,7 @@ class GroupRetryPolicy(Body, frozen=True):
     exponential_retry_policy: Any = msgspec.UNSET
 
 
-class SubscriptionGroupConfig(Body):
+class SubscriptionGroupConfig(Body, kw_only=True):
     """One consumer group on one broker."""
 
     attributes: dict[str, str] = {}
@@ -36,7 +36,7 @@ class SubscriptionGroupConfig(Body):
     which_broker_when_consume_slowly: int = 1
 
 
-class SubscriptionGroupTable(Body):
+class SubscriptionGroupTable(Body, kw_only=True):
     """subscriptionGroup.json; forbidden_table: group -> topic -> bits, 2 forbids reading."""
 
     data_version: DataVersion = DataVersion()
@@ -44,7 +44,7 @@ class SubscriptionGroupTable(Body):
     subscription_group_table: dict[str, SubscriptionGroupConfig] = {}
 
 
-class ConsumerOffsetTable(Body):
+class ConsumerOffsetTable(Body, kw_only=True):
     """consumerOffset.json; offset_table: `topic@group` -> queue id -> next queue offset to consume."""
 
     data_version: DataVersion = DataVersion()

@@ -5,7 +5,7 @@ from struct import Struct, error
 
 import msgspec
 
-from protocol.bodies.codec import Body, decode_body, encode_body
+from protocol.bodies.codec import Body, FrozenBody, decode_body, encode_body
 from protocol.codes import VERSION_MAPPING_SECTION
 from protocol.errors import RemoteProtocolError
 from protocol.flags import PermName
@@ -14,7 +14,7 @@ _I32 = Struct(">i")
 MAX_INFLATED_BYTES = 64 * 1024 * 1024
 
 
-class DataVersion(Body, frozen=True):
+class DataVersion(FrozenBody, frozen=True, kw_only=True):
     """The change counter of a table; two are equal only when all three numbers are. timestamp: Unix milliseconds."""
 
     counter: int = 0
@@ -28,7 +28,7 @@ class DataVersion(Body, frozen=True):
         )
 
 
-class TopicConfig(Body):
+class TopicConfig(Body, kw_only=True):
     """One topic on one broker; perm holds PermName bits."""
 
     attributes: dict[str, str] = {}
@@ -41,14 +41,14 @@ class TopicConfig(Body):
     write_queue_nums: int = 16
 
 
-class TopicConfigTable(Body):
+class TopicConfigTable(Body, kw_only=True):
     """topics.json, and the topics of a registration."""
 
     data_version: DataVersion = DataVersion()
     topic_config_table: dict[str, TopicConfig] = {}
 
 
-class RegisterBrokerBody(Body):
+class RegisterBrokerBody(Body, kw_only=True):
     """What a broker registers."""
 
     filter_server_list: list[str] = []

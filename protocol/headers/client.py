@@ -10,14 +10,14 @@ from protocol.header import Header, NoHeader
 from protocol.request import request_spec
 
 
-class HeartbeatReply(Header):
+class HeartbeatReply(Header, kw_only=True):
     """What the broker knows about heartbeat version 2."""
 
     is_support_heart_beat_v2: bool | None = msgspec.field(default=None, name="IS_SUPPORT_HEART_BEAT_V2")
     is_sub_change: bool | None = msgspec.field(default=None, name="IS_SUB_CHANGE")
 
 
-class UnregisterClientHeader(Header):
+class UnregisterClientHeader(Header, kw_only=True):
     """A client leaves one of its groups."""
 
     client_id: str = msgspec.field(name="clientID")
@@ -25,7 +25,7 @@ class UnregisterClientHeader(Header):
     consumer_group: str | None = None
 
 
-class ConsumerGroupHeader(Header):
+class ConsumerGroupHeader(Header, kw_only=True):
     """One consumer group."""
 
     consumer_group: str

@@ -8,7 +8,7 @@ from protocol.header import Header, Int32, Int64, NoHeader
 from protocol.request import request_spec
 
 
-class RegisterBrokerHeader(Header):
+class RegisterBrokerHeader(Header, kw_only=True):
     """A broker registers its topics.
 
     heartbeat_timeout_millis: after so long without a word the broker is forgotten; default 120,000.
@@ -26,14 +26,14 @@ class RegisterBrokerHeader(Header):
     body_crc32: Int32 = 0
 
 
-class RegisterBrokerReply(Header):
+class RegisterBrokerReply(Header, kw_only=True):
     """For slaves: where their master is."""
 
     ha_server_addr: str | None = None
     master_addr: str | None = None
 
 
-class BrokerHeader(Header):
+class BrokerHeader(Header, kw_only=True):
     """One broker by name, address and id."""
 
     broker_name: str
@@ -42,13 +42,13 @@ class BrokerHeader(Header):
     broker_id: Int64
 
 
-class QueryDataVersionReply(Header):
+class QueryDataVersionReply(Header, kw_only=True):
     """changed: the NameServer's DataVersion of this broker differs from the one sent."""
 
     changed: bool
 
 
-class BrokerHeartbeatHeader(Header):
+class BrokerHeartbeatHeader(Header, kw_only=True):
     """A broker is alive."""
 
     cluster_name: str
@@ -57,32 +57,32 @@ class BrokerHeartbeatHeader(Header):
     broker_id: Int64 | None = None
 
 
-class RouteInfoHeader(Header):
+class RouteInfoHeader(Header, kw_only=True):
     """accept_standard_json_only: ask for quoted map keys."""
 
     topic: str
     accept_standard_json_only: bool | None = None
 
 
-class BrokerNameHeader(Header):
+class BrokerNameHeader(Header, kw_only=True):
     """All replicas of one broker name."""
 
     broker_name: str
 
 
-class WipeWritePermReply(Header):
+class WipeWritePermReply(Header, kw_only=True):
     """wipe_topic_count: topics whose write permission was taken."""
 
     wipe_topic_count: Int32
 
 
-class AddWritePermReply(Header):
+class AddWritePermReply(Header, kw_only=True):
     """add_topic_count: topics whose write permission was given back."""
 
     add_topic_count: Int32
 
 
-class KvPutHeader(Header):
+class KvPutHeader(Header, kw_only=True):
     """One entry of the KV configuration."""
 
     namespace: str
@@ -90,39 +90,39 @@ class KvPutHeader(Header):
     value: str
 
 
-class KvKeyHeader(Header):
+class KvKeyHeader(Header, kw_only=True):
     """A place in the KV configuration."""
 
     namespace: str
     key: str
 
 
-class KvValueReply(Header):
+class KvValueReply(Header, kw_only=True):
     """The value found."""
 
     value: str
 
 
-class KvNamespaceHeader(Header):
+class KvNamespaceHeader(Header, kw_only=True):
     """A namespace of the KV configuration."""
 
     namespace: str
 
 
-class DeleteTopicInNamesrvHeader(Header):
+class DeleteTopicInNamesrvHeader(Header, kw_only=True):
     """cluster_name: only at the brokers of that cluster."""
 
     topic: str
     cluster_name: str | None = None
 
 
-class RegisterTopicHeader(Header):
+class RegisterTopicHeader(Header, kw_only=True):
     """A topic whose queues are in the body."""
 
     topic: str
 
 
-class ClusterHeader(Header):
+class ClusterHeader(Header, kw_only=True):
     """One cluster."""
 
     cluster: str
@@ -142,9 +142,7 @@ QUERY_DATA_VERSION = request_spec(
 BROKER_HEARTBEAT = request_spec(RequestCode.BROKER_HEARTBEAT, BrokerHeartbeatHeader)
 GET_ROUTEINFO_BY_TOPIC = request_spec(RequestCode.GET_ROUTEINFO_BY_TOPIC, RouteInfoHeader, reply_body="TopicRouteData")
 GET_BROKER_CLUSTER_INFO = request_spec(RequestCode.GET_BROKER_CLUSTER_INFO, NoHeader, reply_body="ClusterInfo")
-WIPE_WRITE_PERM_OF_BROKER = request_spec(
-    RequestCode.WIPE_WRITE_PERM_OF_BROKER, BrokerNameHeader, WipeWritePermReply
-)
+WIPE_WRITE_PERM_OF_BROKER = request_spec(RequestCode.WIPE_WRITE_PERM_OF_BROKER, BrokerNameHeader, WipeWritePermReply)
 ADD_WRITE_PERM_OF_BROKER = request_spec(RequestCode.ADD_WRITE_PERM_OF_BROKER, BrokerNameHeader, AddWritePermReply)
 GET_ALL_TOPIC_LIST_FROM_NAMESERVER = request_spec(
     RequestCode.GET_ALL_TOPIC_LIST_FROM_NAMESERVER, NoHeader, reply_body="TopicList"

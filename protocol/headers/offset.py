@@ -8,7 +8,7 @@ from protocol.header import Header, Int32, Int64
 from protocol.request import request_spec
 
 
-class QueryConsumerOffsetHeader(Header):
+class QueryConsumerOffsetHeader(Header, kw_only=True):
     """set_zero_if_not_found: false makes the broker answer QUERY_NOT_FOUND instead of guessing 0."""
 
     consumer_group: str
@@ -17,13 +17,13 @@ class QueryConsumerOffsetHeader(Header):
     set_zero_if_not_found: bool | None = None
 
 
-class OffsetReply(Header):
+class OffsetReply(Header, kw_only=True):
     """A queue offset."""
 
     offset: Int64
 
 
-class UpdateConsumerOffsetHeader(Header):
+class UpdateConsumerOffsetHeader(Header, kw_only=True):
     """commit_offset: the next queue offset that the group will consume."""
 
     consumer_group: str
@@ -32,7 +32,7 @@ class UpdateConsumerOffsetHeader(Header):
     commit_offset: Int64
 
 
-class SearchOffsetHeader(Header):
+class SearchOffsetHeader(Header, kw_only=True):
     """timestamp: Unix milliseconds; boundary_type: LOWER (default) or UPPER."""
 
     topic: str
@@ -41,14 +41,14 @@ class SearchOffsetHeader(Header):
     boundary_type: str | None = None
 
 
-class QueueHeader(Header):
+class QueueHeader(Header, kw_only=True):
     """One queue of this broker."""
 
     topic: str
     queue_id: Int32
 
 
-class TimestampReply(Header):
+class TimestampReply(Header, kw_only=True):
     """Unix milliseconds, -1 for an empty queue."""
 
     timestamp: Int64

@@ -8,7 +8,7 @@ from protocol.header import Header, Int32, Int64
 from protocol.request import request_spec
 
 
-class PullMessageHeader(Header):
+class PullMessageHeader(Header, kw_only=True):
     """A pull of one queue.
 
     sys_flag:               PullSysFlag bits.
@@ -33,7 +33,7 @@ class PullMessageHeader(Header):
     bname: str | None = None
 
 
-class PullMessageReply(Header):
+class PullMessageReply(Header, kw_only=True):
     """The state of the queue; all four offsets are present with codes 0, 19, 20 and 21."""
 
     suggest_which_broker_id: Int64

@@ -11,7 +11,7 @@ from protocol.names import AUTO_CREATE_TOPIC
 from protocol.request import request_spec
 
 
-class SendMessageHeader(Header):
+class SendMessageHeader(Header, kw_only=True):
     """A send, under the names of code 10.
 
     queue_id:              below 0 lets the broker choose.
@@ -59,7 +59,7 @@ SendMessageHeaderV2 = renamed(
 """The same fields under the letters of codes 310 and 320."""
 
 
-class SendMessageReply(Header):
+class SendMessageReply(Header, kw_only=True):
     """Where the message went; also with codes 10, 11 and 12, which mean stored.
 
     msg_id:       offset message id; of a batch, one per message, joined with commas.

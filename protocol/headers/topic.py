@@ -9,7 +9,7 @@ from protocol.names import AUTO_CREATE_TOPIC
 from protocol.request import request_spec
 
 
-class CreateTopicHeader(Header):
+class CreateTopicHeader(Header, kw_only=True):
     """A topic to create or change.
 
     perm:       PermName bits.

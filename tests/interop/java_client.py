@@ -1,11 +1,12 @@
 """The published Java client, driven through java/Scenario.java."""
 
 import itertools
+from collections.abc import Sequence
 from dataclasses import dataclass, field
 from pathlib import Path
 from typing import Any
 
-from tests.interop.peers import Program, java, java_program
+from tests.interop.peers import SMALL_JVM, Program, java, java_program
 
 _SOURCE = Path(__file__).parent / "java" / "Scenario.java"
 
@@ -31,20 +32,35 @@ class JavaClient:
         with self._start("send", topic, f"{topic}-producers", *modes) as program:
             return of_kind("sent", program.finish())
 
-    def consume(self, topic: str, *, orderly: bool = False, expression: str = "*", fail_first: bool = False) -> Program:
-        """Start a push consumer of the topic's one group, from the first offset; it runs until stopped."""
+    def consume(
+        self,
+        topic: str,
+        *,
+        orderly: bool = False,
+        expression: str = "*",
+        fail_first: bool = False,
+        rebalance_seconds: int = 2,
+    ) -> Program:
+        """Start a push consumer of the topic's one group, from the first offset; it runs until stopped.
+
+        The client's own interval between rebalances is 20 s, and its first one may come before the broker knows it:
+        give 20 only where it matters that the broker's notice, and not the interval, brings about a rebalance.
+        """
         how = "orderly" if orderly else "concurrently"
         return self._start(
-            "consume", topic, f"{topic}-consumers", how, expression, *(["fail-first"] if fail_first else [])
+            *("consume", topic, f"{topic}-consumers", how, expression),
+            *(["fail-first"] if fail_first else []),
+            jvm=[f"-Drocketmq.client.rebalance.waitInterval={rebalance_seconds * 1000}"],
         )
 
-    def _start(self, action: str, topic: str, *arguments: str) -> Program:
+    def _start(self, action: str, topic: str, *arguments: str, jvm: Sequence[str] = ()) -> Program:
         return java(
             f"{action}-{next(self._numbers)}",
             ["Scenario", action, self.namesrv, topic, *arguments],
             self.directory,
             version=self.version,
             classes=java_program(_SOURCE, self.version),
+            jvm=[*SMALL_JVM, *jvm],
             codec=self.codec,
         )
 

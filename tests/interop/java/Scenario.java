@@ -182,6 +182,7 @@ public final class Scenario {
         DefaultMQPushConsumer consumer = new DefaultMQPushConsumer(args[3]);
         consumer.setNamesrvAddr(args[1]);
         consumer.setConsumeFromWhere(ConsumeFromWhere.CONSUME_FROM_FIRST_OFFSET);
+        consumer.setPollNameServerInterval(2000); // the group's retry topic is there only after the first heartbeat
         consumer.setAllocateMessageQueueStrategy(new PrintedAllocation());
         consumer.subscribe(args[2], args[5]);
         if (args[4].equals("orderly")) {

@@ -39,7 +39,7 @@ def pytest_runtest_makereport(item: pytest.Item) -> Generator[None, pytest.TestR
 
 
 @pytest.fixture(scope="session")
-def _java() -> None:
+def needs_java() -> None:
     """Skip what needs Java where Java is not complete."""
     if reason := missing("java", "javac", "mvn"):
         pytest.skip(reason)
@@ -53,7 +53,7 @@ def _servers(request: pytest.FixtureRequest, tmp_path_factory: pytest.TempPathFa
         with our_cluster(directory) as cluster:
             yield cluster
     else:
-        request.getfixturevalue("_java")
+        request.getfixturevalue("needs_java")
         version = against.partition("-")[2] or REFERENCE
         with apache_cluster(directory, version=version) as cluster:
             yield cluster
@@ -68,7 +68,7 @@ def cluster(_servers: Cluster) -> Iterator[Cluster]:
 
 
 @pytest.fixture(scope="session")
-def apache(_java: None, tmp_path_factory: pytest.TempPathFactory) -> Iterator[Cluster]:
+def apache(needs_java: None, tmp_path_factory: pytest.TempPathFactory) -> Iterator[Cluster]:
     """Apache's servers, for our client, whatever --against says."""
     with apache_cluster(tmp_path_factory.mktemp("apache-for-our-client")) as cluster:
         yield cluster

@@ -20,7 +20,7 @@ every_flavour_sampled = pytest.mark.parametrize(
 
 
 @pytest.fixture
-def client(flavour: tuple[str, str], _java: None, cluster: Cluster, directory: Path) -> JavaClient:
+def client(flavour: tuple[str, str], needs_java: None, cluster: Cluster, directory: Path) -> JavaClient:
     version, codec = flavour
     return JavaClient(version=version, codec=codec, namesrv=cluster.namesrv, directory=directory)
 

@@ -1,0 +1,41 @@
+"""Apache's own mqadmin looks at the servers and changes them, through the nameserver's address alone."""
+
+import json
+import re
+from pathlib import Path
+
+import pytest
+
+from tests.interop.peers import Cluster, mqadmin, until
+
+
+@pytest.mark.usefixtures("needs_java")
+def test_mqadmin(cluster: Cluster, directory: Path) -> None:
+    """A topic made, written to and looked at with mqadmin is the same to each of its commands."""
+
+    def run(command: str, *arguments: str) -> str:
+        return mqadmin(directory, command, "-n", cluster.namesrv, *arguments)
+
+    [broker] = [line.split() for line in run("clusterList").splitlines() if cluster.broker in line]
+    cluster_name, broker_name, broker_id = broker[:3]
+    assert broker_id == "0"
+
+    topic = "made-by-mqadmin"
+    made = run("updateTopic", "-c", cluster_name, "-t", topic, "-r", "6", "-w", "6")
+    assert f"create topic to {cluster.broker} success." in made
+    until(lambda: topic in run("topicList").split(), seconds=30, what=f"{topic} in topicList")
+
+    # Upstream prints the broker ids, which are keys, as bare numbers.
+    route = json.loads(re.sub(r"(?<=[{,])(\d+):", r'"\1":', run("topicRoute", "-t", topic)))
+    assert [
+        (queues["brokerName"], queues["readQueueNums"], queues["writeQueueNums"]) for queues in route["queueDatas"]
+    ] == [(broker_name, 6, 6)]
+    assert [data["brokerAddrs"] for data in route["brokerDatas"]] == [{"0": cluster.broker}]
+
+    sent = run("sendMessage", "-t", topic, "-p", "a body", "-c", "TagA", "-b", broker_name, "-i", "2")
+    assert "SEND_OK" in sent
+    rows = [line.split() for line in run("topicStatus", "-t", topic).splitlines() if line.startswith(broker_name)]
+    assert [(row[1], row[2], row[3]) for row in rows] == [(str(queue), "0", str(int(queue == 2))) for queue in range(6)]
+
+    found = run("queryMsgByOffset", "-t", topic, "-b", broker_name, "-i", "2", "-o", "0")
+    assert "TAGS=TagA" in found

@@ -24,12 +24,12 @@ class OffsetReply(Header, kw_only=True):
 
 
 class UpdateConsumerOffsetHeader(Header, kw_only=True):
-    """commit_offset: the next queue offset that the group will consume."""
+    """commit_offset: the next queue offset that the group will consume. Both numbers are required by the handler."""
 
     consumer_group: str
     topic: str
-    queue_id: Int32
-    commit_offset: Int64
+    queue_id: Int32 | None = None
+    commit_offset: Int64 | None = None
 
 
 class SearchOffsetHeader(Header, kw_only=True):

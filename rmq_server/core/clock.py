@@ -47,3 +47,9 @@ class ManualClock:
         """Move both times forward together."""
         self._now_ms += round(seconds * 1000)
         self._monotonic += seconds
+
+
+def month_start_ms(at_ms: int) -> int:
+    """The first instant of the month in which `at_ms` lies, local time; unique message ids count from there."""
+    at = time.localtime(at_ms / 1000)
+    return int(time.mktime((at.tm_year, at.tm_mon, 1, 0, 0, 0, 0, 0, -1))) * 1000

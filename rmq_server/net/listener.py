@@ -3,14 +3,13 @@
 import asyncio
 from contextlib import suppress
 
-import structlog
-
 from protocol.connection import Connection
 from protocol.frame import DEFAULT_MAX_FRAME_BYTES
+from rmq_server.core.log import get_logger
 from rmq_server.net.peer import Crowd, Peer
 from rmq_server.net.router import Router
 
-_log = structlog.get_logger("rmq_server.net")
+_log = get_logger("net")
 
 IDLE_TIMEOUT_S = 120.0
 _IDLE_SCAN_S = 10.0

@@ -5,8 +5,6 @@ from collections.abc import Callable, Iterator, Sequence
 from dataclasses import dataclass
 from typing import Any, Protocol
 
-import structlog
-
 from protocol.address import InvalidAddress, pack_host, parse_address
 from protocol.codes import ResponseCode
 from protocol.command import RemotingCommand, request_command, response_command
@@ -15,9 +13,10 @@ from protocol.errors import LocalProtocolError, RemoteProtocolError
 from protocol.flags import RpcFlag
 from protocol.header import Header, to_ext
 from protocol.request import RequestSpec
+from rmq_server.core.log import get_logger
 from rmq_server.net.transport import Transport
 
-_log = structlog.get_logger("rmq_server.net")
+_log = get_logger("net")
 
 _UNKNOWN_HOST = bytes(8)
 

@@ -8,16 +8,15 @@ import asyncio
 from collections.abc import Awaitable, Callable, Iterable
 from typing import Any, Generic, NamedTuple, TypeVar
 
-import structlog
-
 from protocol.codes import ResponseCode
 from protocol.command import RemotingCommand
 from protocol.errors import HeaderError, InvalidName, RemoteProtocolError
 from protocol.request import RequestSpec, handlers_of
 from rmq_server.core.errors import Reject
+from rmq_server.core.log import get_logger
 from rmq_server.net.peer import Peer, Reply
 
-_log = structlog.get_logger("rmq_server.net")
+_log = get_logger("net")
 
 GO_AWAY_VERSION = 475
 """Clients newer than this reconnect and send again when told GO_AWAY."""
@@ -44,7 +43,7 @@ class Request(Generic[H]):
         self.peer.respond(self.command, reply)
 
 
-Answer = Reply | None | Awaitable[Reply]
+Answer = Reply | Awaitable[Reply | None] | None
 Handler = Callable[[Request[Any]], Answer]
 
 
@@ -98,13 +97,13 @@ class Router:
             peer.respond(command, _reply_of(error, peer, route.spec))
             return
         if answer.__class__ is Reply:
-            peer.respond(command, answer)  # type: ignore[arg-type]
+            peer.respond(command, answer)
         elif answer is not None:
             assert self._tasks is not None
             self._tasks.create_task(self._answer_later(peer, command, route.spec, answer))  # type: ignore[arg-type]
 
     async def _answer_later(
-        self, peer: Peer, command: RemotingCommand, spec: RequestSpec[Any, Any], answer: Awaitable[Reply]
+        self, peer: Peer, command: RemotingCommand, spec: RequestSpec[Any, Any], answer: Awaitable[Reply | None]
     ) -> None:
         try:
             reply = await answer

@@ -6,12 +6,14 @@ from pathlib import Path
 
 import pytest
 
-from tests.interop.peers import Cluster, mqadmin, until
+from tests.interop.peers import LAST_4X, Cluster, mqadmin, until
 
 
 @pytest.mark.usefixtures("needs_java")
 def test_mqadmin(cluster: Cluster, directory: Path) -> None:
     """A topic made, written to and looked at with mqadmin is the same to each of its commands."""
+    if LAST_4X in cluster.kind:
+        pytest.skip("topicStatus of mqadmin 5 asks for GET_TOPIC_CONFIG (351), which a 4.x broker does not know")
 
     def run(command: str, *arguments: str) -> str:
         return mqadmin(directory, command, "-n", cluster.namesrv, *arguments)

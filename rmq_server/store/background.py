@@ -1,0 +1,100 @@
+"""What is made durable without anybody waiting: ConsumeQueues, and the checkpoint that says how far they are.
+
+Both only bound the work of the next crash start, so they run on the worker behind every group commit.
+Source: apache/rocketmq: store/.../queue/ConsumeQueueStore.java (FlushConsumeQueueService), StoreCheckpoint.java
+"""
+
+from collections.abc import Callable
+
+from rmq_server.store.checkpoint import Checkpoint
+from rmq_server.store.config import StoreConfig
+from rmq_server.store.consumequeue import ConsumeQueue, ConsumeQueueStore
+from rmq_server.store.flush import Worker
+from rmq_server.store.layout import PAGE_BYTES
+
+_CHECKPOINT_SECONDS = 1.0
+
+
+class BackgroundSync:
+    """Syncs queues and saves the checkpoint when they are due.
+
+    save:      writes and syncs an encoded checkpoint; runs on the worker.
+    on_failed: called when something could not be made durable.
+    """
+
+    def __init__(
+        self,
+        config: StoreConfig,
+        queues: ConsumeQueueStore,
+        worker: Worker,
+        *,
+        save: Callable[[bytes], None],
+        on_failed: Callable[[Exception], None],
+    ) -> None:
+        self.checkpoint = Checkpoint()
+        self.dispatched_ms = 0  # store time of the last message whose entry is written
+        self._queues = queues
+        self._worker = worker
+        self._save = save
+        self._on_failed = on_failed
+        self._least_bytes = config.consumequeue_flush_least_pages * PAGE_BYTES
+        self._interval = config.consumequeue_flush_interval_ms / 1000
+        self._thorough_interval = config.consumequeue_flush_thorough_interval_ms / 1000
+        self._running = 0
+        self._running_since_ms = 0
+        self._saved = b""
+        self._queues_due = self._thorough_due = self._checkpoint_due = 0.0
+
+    def tick(self, now: float, flushed_ms: int) -> None:
+        """Start what is due. flushed_ms: store time of the last record that is durable in the CommitLog."""
+        if now >= self._queues_due and not self._running:
+            self._queues_due = now + self._interval
+            thorough = now >= self._thorough_due
+            if thorough:
+                self._thorough_due = now + self._thorough_interval
+            self._sync_queues(0 if thorough else self._least_bytes)
+        if now >= self._checkpoint_due:
+            self._checkpoint_due = now + _CHECKPOINT_SECONDS
+            self._advance(flushed_ms)
+            encoded = self.checkpoint.encode()
+            if encoded != self._saved:
+                self._saved = encoded
+                self._worker.submit(lambda: self._save(encoded), self._done)
+
+    def finish(self, flushed_ms: int) -> None:
+        """Make everything durable now; the worker has nothing left to do."""
+        for queue in list(self._queues.unsynced()):
+            queue.sync_job()()
+            queue.unsynced_since_ms = None
+        self._advance(flushed_ms)
+        self._save(self.checkpoint.encode())
+
+    def _sync_queues(self, least_bytes: int) -> None:
+        due = [queue for queue in self._queues.unsynced() if queue.unsynced_bytes >= least_bytes]
+        if not due:
+            return
+        self._running_since_ms = min(_since(queue) for queue in due)
+        for queue in due:
+            queue.unsynced_since_ms = None
+            self._running += 1
+            self._worker.submit(queue.sync_job(), self._queue_synced)
+
+    def _queue_synced(self, error: Exception | None) -> None:
+        self._running -= 1
+        self._done(error)
+
+    def _done(self, error: Exception | None) -> None:
+        if error is not None:
+            self._on_failed(error)
+
+    def _advance(self, flushed_ms: int) -> None:
+        since = [_since(queue) for queue in self._queues.unsynced()]
+        if self._running:
+            since.append(self._running_since_ms)
+        marks = self.checkpoint
+        marks.physic_timestamp_ms = max(marks.physic_timestamp_ms, flushed_ms)
+        marks.logics_timestamp_ms = max(marks.logics_timestamp_ms, min(since) - 1 if since else self.dispatched_ms)
+
+
+def _since(queue: ConsumeQueue) -> int:
+    return queue.unsynced_since_ms or 0

@@ -1,0 +1,238 @@
+"""The CommitLog: the one sequential log of every record. The truth; everything else in the store derives from it.
+
+Positions, in bytes of the log:   start <= written <= end
+    end      where the next record goes
+    written  up to here the operating system has it, so that a killed process loses nothing
+Records between the two were appended `deferred`: one write takes all of a loop turn. Whoever acknowledges a record
+before it was flushed must have it written.
+
+Invariants: a record never spans segments; at least 8 bytes stay free for the blank record that closes a segment; blocks
+are reserved past `end`, so that the write itself cannot run out of space; a failed append leaves `end` where it was.
+Source: apache/rocketmq: store/.../CommitLog.java
+"""
+
+from collections.abc import Iterator, Sequence
+from pathlib import Path
+
+from protocol.record import (
+    MAGIC_BLANK,
+    PHYSICAL_OFFSET_AT,
+    RECORD_MAGICS,
+    CorruptRecord,
+    Record,
+    RecordFacts,
+    inspect,
+    pack,
+    prefix,
+    store_timestamp,
+)
+from rmq_server.store.errors import MessageTooLarge, NoSpace
+from rmq_server.store.files import Files
+from rmq_server.store.layout import BLANK_BYTES, PAGE_BYTES, blank
+from rmq_server.store.mapped_file import MappedFile
+from rmq_server.store.mapped_file_queue import MappedFileQueue
+
+_SCAN_CHUNK = 1 << 20
+_NO_ROOM = -1
+
+
+class CommitLog:
+    """Append to, read and scan the log."""
+
+    def __init__(self, files: Files, directory: Path, *, segment_bytes: int, reserve_bytes: int) -> None:
+        self.segments = MappedFileQueue(files, directory, segment_bytes, size_key="mappedFileSizeCommitLog")
+        self.end = 0
+        self.written = 0
+        self._reserve_bytes = min(reserve_bytes, segment_bytes)
+        self._pending: list[bytes] = []
+        self._active: MappedFile | None = None
+        self._limit = _NO_ROOM  # the last offset at which a record may end without asking for more room
+
+    @property
+    def start(self) -> int:
+        """The first offset that is still there."""
+        return self.segments.start
+
+    def append(self, record: Record) -> int:
+        """Take in one record at its final offset, which is stored in it, and say where it ends.
+
+        Raises: MessageTooLarge; NoSpace and other StoreErrors; LocalProtocolError for what cannot be encoded.
+        """
+        record.physical_offset = self.end
+        packed = pack(record)
+        end = self.end + len(packed)
+        if end > self._limit:
+            self._make_room(len(packed))
+            if self.end != record.physical_offset:
+                return self.append(record)
+        self._pending.append(packed)
+        self.end = end
+        return end
+
+    def append_batch(self, records: Sequence[Record]) -> int:
+        """Take in records one after the other in one segment, or none of them."""
+        position = self.end
+        packed = []
+        for record in records:
+            record.physical_offset = position
+            packed.append(pack(record))
+            position += len(packed[-1])
+        if position > self._limit:
+            start = self.end
+            self._make_room(position - start)
+            if self.end != start:
+                return self.append_batch(records)
+        self._pending.append(b"".join(packed))
+        self.end = position
+        return position
+
+    def write_out(self) -> None:
+        """Hand everything appended to the operating system; what fails stays pending."""
+        pending = self._pending
+        if not pending:
+            return
+        assert self._active is not None
+        data = pending[0] if len(pending) == 1 else b"".join(pending)
+        self._active.write(data, self.written)
+        self.written += len(data)
+        pending.clear()
+
+    def take_back(self, start: int) -> None:
+        """Forget the last append, which started at `start` and is still pending."""
+        self._pending.pop()
+        self.end = start
+
+    def view(self, offset: int, size: int) -> memoryview | None:
+        """Bytes of one record; None when they are not, or no longer, in the log."""
+        segment = self.segments.find(offset)
+        if segment is None or offset + size > self.written:
+            return None
+        at = offset - segment.start
+        return segment.view[at : at + size]
+
+    def record_at(self, offset: int) -> memoryview | None:
+        """The record that starts at `offset`, for callers that cannot be trusted to know; None when none does."""
+        head = self.view(offset, PHYSICAL_OFFSET_AT + 8)
+        if head is None or int.from_bytes(head[PHYSICAL_OFFSET_AT:], "big", signed=True) != offset:
+            return None
+        size, magic = prefix(head)
+        return self.view(offset, size) if magic != MAGIC_BLANK and size > len(head) else None
+
+    def store_timestamp(self, offset: int, size: int) -> int | None:
+        """When the record at a known place was stored; None when it is gone."""
+        record = self.view(offset, size)
+        return None if record is None else store_timestamp(record)
+
+    def scan(self, start: int) -> "Scan":
+        """The sound records from an offset on."""
+        return Scan(self.segments, start)
+
+    def reset(self, end: int) -> bool:
+        """Make `end` the append position: what the files hold after it is erased; says whether there was anything.
+
+        Whole segments after it are deleted. A stale record must not reappear behind a shorter new one.
+        """
+        changed = self.segments.remove_from(end)
+        self._active = None
+        segment = self.segments.find(end)
+        if segment is not None:
+            changed |= segment.erase(end)
+        self.end = self.written = end
+        self._limit = _NO_ROOM
+        return changed
+
+    def drop_unused(self) -> None:
+        """Delete the segments that nothing was appended to."""
+        self.segments.remove_from(self.end)
+
+    def close(self) -> None:
+        """Let go of the files."""
+        self.segments.close()
+
+    def _make_room(self, size: int) -> None:
+        """Reserve blocks for `size` more bytes, in the next segment when they do not fit this one."""
+        if size + BLANK_BYTES > self.segments.file_bytes:
+            raise MessageTooLarge(f"{size} bytes do not fit a segment of {self.segments.file_bytes} bytes")
+        segment = self.segments.find(self.end) or self.segments.extend(self.end)
+        if self.end + size + BLANK_BYTES > segment.end:
+            following = self.segments.find(segment.end) or self.segments.extend(segment.end)
+            limit = self._reserve(following, following.start, size)
+            self._close_segment(segment)
+            segment = following
+        else:
+            limit = self._reserve(segment, self.end, size)
+        self._active = segment
+        self._limit = limit - BLANK_BYTES
+
+    def _close_segment(self, full: MappedFile) -> None:
+        """Write what is pending and the blank record, and go on after them."""
+        if self._limit == _NO_ROOM:
+            full.reserve(self.end, BLANK_BYTES)
+        full.write(b"".join([*self._pending, blank(full.end - self.end)]), self.written)
+        self._pending.clear()
+        self.end = self.written = full.end
+
+    def _reserve(self, segment: MappedFile, start: int, size: int) -> int:
+        """Reserve a window from `start`, or on a nearly full disk what `size` needs, and say where it ends."""
+        needed = start + size + BLANK_BYTES
+        wanted = min(segment.end, max(needed, start + self._reserve_bytes))
+        try:
+            segment.reserve(start, wanted - start)
+        except NoSpace:
+            wanted = min(segment.end, -(-needed // PAGE_BYTES) * PAGE_BYTES)
+            segment.reserve(start, wanted - start)
+        return wanted
+
+
+class Scan:
+    """Iterates over the sound records from an offset on, through blanks, up to the first thing that is none.
+
+    A record is sound when its lengths add up, its body matches the CRC and it says that it belongs where it is.
+    end: after the last record, or blank, that was met so far.
+    """
+
+    def __init__(self, segments: MappedFileQueue, start: int) -> None:
+        self._segments = segments
+        self.end = start
+
+    def __iter__(self) -> Iterator[RecordFacts]:
+        while (segment := self._segments.find(self.end)) is not None:
+            yield from self._records_of(segment)
+            if self.end != segment.end:
+                return
+
+    def _records_of(self, segment: MappedFile) -> Iterator[RecordFacts]:
+        length = _SCAN_CHUNK
+        while True:
+            base = self.end
+            chunk = segment.read(min(length, segment.end - base), base)
+            yield from self._records_in(memoryview(chunk), base, segment.end)
+            if self.end != base:
+                length = _SCAN_CHUNK
+                if self.end == segment.end:
+                    return
+                continue
+            if len(chunk) < BLANK_BYTES:
+                return
+            size, magic = prefix(chunk)
+            if magic not in RECORD_MAGICS or not len(chunk) < size <= segment.end - base:
+                return
+            length = size  # a record larger than the chunk
+
+    def _records_in(self, chunk: memoryview, base: int, segment_end: int) -> Iterator[RecordFacts]:
+        at, last = 0, len(chunk) - BLANK_BYTES
+        while at <= last:
+            size, magic = prefix(chunk, at)
+            if magic == MAGIC_BLANK:
+                if size == segment_end - base - at:
+                    self.end = segment_end
+                return
+            try:
+                facts = inspect(chunk, at)
+            except CorruptRecord:
+                return
+            if facts.physical_offset != base + at:
+                return
+            at += size
+            self.end = base + at
+            yield facts

@@ -1,0 +1,81 @@
+"""Settings of the store, under upstream's keys.
+
+Source: apache/rocketmq: store/.../config/MessageStoreConfig.java
+"""
+
+from dataclasses import dataclass
+from enum import StrEnum
+from pathlib import Path
+
+from rmq_server.core.config import setting
+from rmq_server.store.layout import ENTRY_BYTES
+
+_KIB = 1024
+_MIB = 1024 * _KIB
+_GIB = 1024 * _MIB
+
+
+class FlushDiskType(StrEnum):
+    """When a message counts as stored: once it is on disk, or once the operating system has it."""
+
+    SYNC_FLUSH = "SYNC_FLUSH"
+    ASYNC_FLUSH = "ASYNC_FLUSH"
+
+
+@dataclass(frozen=True, kw_only=True)
+class StoreConfig:
+    """Where and how the store keeps its files.
+
+    Differs: flush_disk_type is SYNC_FLUSH by default; group commit makes it cheap.
+    """
+
+    root: str = setting(str(Path.home() / "store"), "storePathRootDir", doc="directory of the store")
+    commitlog_path: str = setting("", "storePathCommitLog", doc="directory of the CommitLog; empty: <root>/commitlog")
+    commitlog_file_bytes: int = setting(_GIB, "mappedFileSizeCommitLog", doc="bytes of one CommitLog segment")
+    consumequeue_file_bytes: int = setting(
+        300_000 * ENTRY_BYTES, "mappedFileSizeConsumeQueue", doc="bytes of one ConsumeQueue file, rounded up to entries"
+    )
+    flush_disk_type: FlushDiskType = setting(  # noqa: RUF009 - an enum member is as immutable as the others
+        FlushDiskType.SYNC_FLUSH, "flushDiskType", doc="acknowledge after the disk (SYNC_FLUSH) or before (ASYNC_FLUSH)"
+    )
+    flush_interval_ms: int = setting(
+        500, "flushIntervalCommitLog", doc="longest time that an ASYNC_FLUSH message is not on disk", live=True
+    )
+    sync_flush_timeout_ms: int = setting(
+        5000, "syncFlushTimeout", doc="longest wait of a SYNC_FLUSH message for the disk", live=True
+    )
+    consumequeue_flush_interval_ms: int = setting(
+        1000, "flushIntervalConsumeQueue", doc="period of syncing ConsumeQueues", live=True
+    )
+    consumequeue_flush_least_pages: int = setting(
+        2, "flushConsumeQueueLeastPages", doc="4 KiB pages that make a ConsumeQueue worth a sync", live=True
+    )
+    consumequeue_flush_thorough_interval_ms: int = setting(
+        60_000, "flushConsumeQueueThoroughInterval", doc="period of syncing every ConsumeQueue", live=True
+    )
+    max_message_bytes: int = setting(4 * _MIB, "maxMessageSize", doc="largest body", live=True)
+    max_transfer_bytes_in_memory: int = setting(
+        256 * _KIB, "maxTransferBytesOnMessageInMemory", doc="largest reply to a reader near the end", live=True
+    )
+    max_transfer_count_in_memory: int = setting(
+        32, "maxTransferCountOnMessageInMemory", doc="most messages of a reply to a reader near the end", live=True
+    )
+    max_transfer_bytes_in_disk: int = setting(
+        64 * _KIB, "maxTransferBytesOnMessageInDisk", doc="largest reply to a reader far behind", live=True
+    )
+    max_transfer_count_in_disk: int = setting(
+        8, "maxTransferCountOnMessageInDisk", doc="most messages of a reply to a reader far behind", live=True
+    )
+    max_filter_message_bytes: int = setting(
+        16_000, "maxFilterMessageSize", doc="bytes of ConsumeQueue entries that one read looks at", live=True
+    )
+    in_memory_max_ratio: int = setting(
+        40, "accessMessageInMemoryMaxRatio", doc="percent of the physical memory that counts as near the end", live=True
+    )
+    reserve_bytes: int = setting(
+        64 * _MIB, "commitLogReserveBytes", doc="blocks reserved on disk ahead of the append position (not upstream's)"
+    )
+
+    def __post_init__(self) -> None:
+        whole = -(-self.consumequeue_file_bytes // ENTRY_BYTES) * ENTRY_BYTES
+        object.__setattr__(self, "consumequeue_file_bytes", whole)

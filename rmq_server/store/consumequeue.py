@@ -1,0 +1,262 @@
+"""ConsumeQueues: for each queue of a topic, where its messages are in the CommitLog. Derived; can be rebuilt.
+
+    min_offset   the first message that is still there
+    max_offset   one past the last message that readers may see
+    next_offset  the queue offset of the next message; its entry may still be in `buffer`
+Entry k of a queue is at byte 20 * k of its files. Entries are gathered in `buffer` during a loop turn and written by
+one call at its end.
+
+Invariants: entries are in CommitLog order; an index never shifts: a gap is filled with pre-blank entries.
+Differs: upstream appends an entry with a gap at the end of the queue, which shifts all that follow.
+Source: apache/rocketmq: store/.../ConsumeQueue.java, queue/ConsumeQueueStore.java
+"""
+
+from bisect import bisect_left
+from collections.abc import Callable, Iterator
+from pathlib import Path
+
+from protocol.flags import MessageSysFlag
+from protocol.record import RecordFacts
+from rmq_server.store.errors import CorruptStore, UnsupportedStore
+from rmq_server.store.files import Files
+from rmq_server.store.layout import ENTRY, ENTRY_BYTES, PRE_BLANK, PRE_BLANK_SIZE
+from rmq_server.store.mapped_file_queue import MappedFileQueue
+
+_REBUILD_BUFFER = 1 << 16
+_MAX_GAP = 1_000_000
+
+NOT_QUEUED = frozenset({MessageSysFlag.TRANSACTION_PREPARED, MessageSysFlag.TRANSACTION_ROLLBACK})
+"""Transaction bits of records that no queue has an entry for."""
+
+TagsCodeOf = Callable[[RecordFacts], int]
+
+
+class ConsumeQueue:
+    """One queue."""
+
+    __slots__ = (
+        "_written",
+        "buffer",
+        "files",
+        "max_offset",
+        "min_offset",
+        "next_offset",
+        "physical_end",
+        "queue_id",
+        "tags_codes",
+        "topic",
+        "unsynced_bytes",
+        "unsynced_since_ms",
+    )
+
+    def __init__(self, topic: str, queue_id: int, files: MappedFileQueue) -> None:
+        self.topic = topic
+        self.queue_id = queue_id
+        self.files = files
+        self.buffer = bytearray()
+        self.tags_codes: list[int] = []  # of the entries that no reader was told about
+        self.min_offset = self.max_offset = self.next_offset = self._written = 0
+        self.physical_end = 0  # where the last message ends in the CommitLog; kept during recovery only
+        self.unsynced_bytes = 0
+        self.unsynced_since_ms: int | None = None  # store time of the first message whose entry may not be on disk
+
+    def write(self, since_ms: int) -> None:
+        """Write the buffer, whose first message was stored at `since_ms`; what fails stays there."""
+        start = self._written * ENTRY_BYTES
+        buffer = self.buffer
+        size = done = len(buffer)
+        if size:
+            file = self.files.find(start) or self.files.extend(start)
+            done = min(size, file.end - start)
+            file.write(buffer if done == size else buffer[:done], start)
+        while done < size:
+            file = self.files.find(start + done) or self.files.extend(start + done)
+            piece = buffer[done : done + self.files.file_bytes]
+            file.write(piece, start + done)
+            done += len(piece)
+        buffer.clear()
+        self._written = self.next_offset
+        self.unsynced_bytes += size
+        if self.unsynced_since_ms is None:
+            self.unsynced_since_ms = since_ms
+
+    def read(self, offset: int, count: int) -> bytes:
+        """Up to `count` written entries of the file that holds entry `offset`."""
+        file = self.files.find(offset * ENTRY_BYTES)
+        if file is None:
+            return b""
+        at = offset * ENTRY_BYTES
+        return file.read(min(count * ENTRY_BYTES, file.end - at), at)
+
+    def entry(self, offset: int) -> tuple[int, int, int] | None:
+        """Physical offset, size and tags code of a written message; None for a pre-blank entry or none at all."""
+        data = self.read(offset, 1)
+        if len(data) < ENTRY_BYTES:
+            return None
+        physical, size, tags_code = ENTRY.unpack(data)
+        return None if size == PRE_BLANK_SIZE or size <= 0 else (physical, size, tags_code)
+
+    def physical_offset(self, offset: int) -> int:
+        """Where the message of a written entry starts in the CommitLog; -1 for a pre-blank entry."""
+        entry = self.entry(offset)
+        return entry[0] if entry else -1
+
+    def load(self, limit: int | None) -> None:
+        """Find the end of the entries on disk, ignoring those that point to `limit` or beyond, and erase what follows.
+
+        Entries are searched by halving, which is right as long as what precedes the end is whole.
+        """
+        self.files.load()
+        end = self.files.start
+        for file in reversed(self.files.run):
+            if self._counts(file.start // ENTRY_BYTES, limit):
+                entries = range(file.start // ENTRY_BYTES, file.end // ENTRY_BYTES)
+                end = file.start + ENTRY_BYTES * bisect_left(
+                    entries, True, key=lambda offset: not self._counts(offset, limit)
+                )
+                break
+        self._set_end(end // ENTRY_BYTES)
+
+    def truncate(self, limit: int) -> None:
+        """Drop the entries that point to `limit` or beyond."""
+        entries = range(self.files.start // ENTRY_BYTES, self.next_offset)
+        self._set_end(entries.start + bisect_left(entries, limit, key=self.physical_offset))
+
+    def correct_min(self, physical_min: int) -> None:
+        """Find the first message that the CommitLog, which starts at `physical_min`, still has."""
+        low, high = self.files.start // ENTRY_BYTES, self._written
+        if high > low and self.physical_offset(high - 1) < physical_min:
+            self.min_offset = high
+            return
+        entries = range(low, high)
+        self.min_offset = low + bisect_left(entries, physical_min, key=self.physical_offset)
+
+    def push(self, physical_offset: int, size: int, tags_code: int) -> None:
+        """Add the entry of the next message; MessageStore.put has the same lines in place."""
+        self.buffer += ENTRY.pack(physical_offset, size, tags_code)
+        self.next_offset += 1
+
+    def skip_to(self, offset: int) -> None:
+        """Fill the gap before the message at `offset` with pre-blank entries."""
+        if not self.files.run and not self.buffer:
+            file_entries = self.files.file_bytes // ENTRY_BYTES
+            self.next_offset = self._written = offset // file_entries * file_entries
+        gap = offset - self.next_offset
+        if gap > _MAX_GAP:
+            raise CorruptStore(
+                f"a record claims queue offset {offset}, but the queue ends at {self.next_offset}",
+                path=self.files.directory,
+            )
+        self.buffer += PRE_BLANK * gap
+        self.next_offset = offset
+
+    def clear(self) -> None:
+        """Drop every entry and start at 0 again."""
+        self.buffer.clear()
+        self.files.remove_from(0)
+        self.min_offset = self.max_offset = self.next_offset = self._written = self.physical_end = 0
+
+    def sync_job(self) -> Callable[[], None]:
+        """What makes everything written so far durable; to be called once, from any thread."""
+        start = max(0, self._written * ENTRY_BYTES - self.unsynced_bytes)
+        self.unsynced_bytes = 0
+        return self.files.sync_job(start, self._written * ENTRY_BYTES)
+
+    def _counts(self, offset: int, limit: int | None) -> bool:
+        data = self.read(offset, 1)
+        if len(data) < ENTRY_BYTES:
+            return False
+        physical, size, _ = ENTRY.unpack(data)
+        return physical >= 0 and size > 0 and (limit is None or physical < limit)
+
+    def _set_end(self, end: int) -> None:
+        """Make `end` the next offset; later files are deleted, later entries erased."""
+        changed = self.files.remove_from(end * ENTRY_BYTES)
+        file = self.files.find(end * ENTRY_BYTES)
+        if file is not None:
+            changed |= file.erase(end * ENTRY_BYTES)
+        if changed:
+            self.unsynced_since_ms = 0
+            self.unsynced_bytes += self.files.file_bytes
+        self.next_offset = self._written = end
+        last = self.entry(end - 1) if end * ENTRY_BYTES > self.files.start else None
+        self.physical_end = last[0] + last[1] if last else 0
+
+
+class ConsumeQueueStore:
+    """Every queue of every topic."""
+
+    def __init__(self, files: Files, directory: Path, *, file_bytes: int, tags_code_of: TagsCodeOf) -> None:
+        self._files = files
+        self._directory = directory
+        self._file_bytes = file_bytes
+        self._tags_code_of = tags_code_of
+        self.queues: dict[tuple[str, int], ConsumeQueue] = {}
+
+    def load(self, limit: int | None) -> None:
+        """Find the queues on disk, without their entries that point to `limit` or beyond."""
+        for topic in self._files.list(self._directory):
+            for queue in self._files.list(self._directory / topic.name) if topic.is_dir else ():
+                if not (queue.is_dir and queue.name.isascii() and queue.name.isdigit()):
+                    raise UnsupportedStore(
+                        "the name is not a queue id, so it does not belong here: move it away",
+                        path=self._directory / topic.name / queue.name,
+                    )
+                self.create(topic.name, int(queue.name)).load(limit)
+
+    def create(self, topic: str, queue_id: int) -> ConsumeQueue:
+        """A queue that has no entry yet; its directory appears with the first."""
+        directory = self._directory / topic / str(queue_id)
+        files = MappedFileQueue(
+            self._files, directory, self._file_bytes, size_key="mappedFileSizeConsumeQueue", new_levels=3
+        )
+        queue = self.queues[topic, queue_id] = ConsumeQueue(topic, queue_id, files)
+        return queue
+
+    def replay(self, facts: RecordFacts) -> None:
+        """Add the entry of a record that was found in the CommitLog, unless its queue has it."""
+        if facts.sys_flag & MessageSysFlag.TRANSACTION_MASK in NOT_QUEUED:
+            return
+        key = facts.topic, facts.queue_id
+        queue = self.queues.get(key) or self.create(*key)
+        end = facts.physical_offset + facts.size
+        if end <= queue.physical_end:
+            return
+        if facts.queue_offset != queue.next_offset:
+            if facts.queue_offset > queue.next_offset:
+                queue.skip_to(facts.queue_offset)
+            elif facts.queue_offset == 0:
+                queue.clear()  # the topic was deleted and made anew: the later record is the one that counts
+            else:
+                return
+        queue.push(facts.physical_offset, facts.size, self._tags_code_of(facts))
+        queue.physical_end = end
+        if len(queue.buffer) >= _REBUILD_BUFFER:
+            queue.write(0)
+
+    def settle(self, physical_min: int, durable_until_ms: int) -> None:
+        """End recovery: write what was rebuilt, and show readers what is there.
+
+        durable_until_ms: entries of messages stored until then were on disk already.
+        """
+        for queue in self.queues.values():
+            if queue.buffer:
+                queue.write(0)
+            if queue.unsynced_since_ms is not None:
+                queue.unsynced_since_ms = durable_until_ms
+            queue.correct_min(physical_min)
+            queue.max_offset = queue.next_offset
+
+    @property
+    def physical_end(self) -> int:
+        """The end of the last message that any queue knows."""
+        return max((queue.physical_end for queue in self.queues.values()), default=0)
+
+    def unsynced(self) -> Iterator[ConsumeQueue]:
+        """The queues with entries that may not be on disk."""
+        return (queue for queue in self.queues.values() if queue.unsynced_since_ms is not None)
+
+    def close(self) -> None:
+        """Let go of the files."""
+        for queue in self.queues.values():
+            queue.files.close()

@@ -1,0 +1,225 @@
+"""The seam between the store and the file system: what tests replace to lose writes, fill the disk or fail a sync.
+
+Writes go through `pwrite`, so that a full disk is an error and never a SIGBUS; reads of sealed bytes go through a
+read-only mapping. A mapping lives until its last memoryview is gone: nothing is unmapped under a reader, and `close`
+needs to wait for nobody.
+"""
+
+import contextlib
+import os
+import sys
+from dataclasses import dataclass
+from mmap import ACCESS_READ, mmap
+from pathlib import Path
+from typing import Protocol
+
+from rmq_server.store.errors import StoreInUse
+
+if sys.platform != "win32":
+    import fcntl
+
+Data = bytes | bytearray | memoryview
+
+
+@dataclass(frozen=True, slots=True)
+class DirEntry:
+    """One name of a directory."""
+
+    name: str
+    is_dir: bool
+    size: int
+
+
+class Closeable(Protocol):
+    """Something to close."""
+
+    def close(self) -> None: ...
+
+
+class File(Protocol):
+    """One open file. Offsets and lengths are bytes; every method may raise OSError."""
+
+    def size(self) -> int: ...
+
+    def pread(self, length: int, offset: int) -> bytes:
+        """Up to `length` bytes; fewer only at the end of the file."""
+        ...
+
+    def pwrite(self, data: Data, offset: int) -> None:
+        """Write all of `data`; a prefix may be written when it raises."""
+        ...
+
+    def map(self) -> memoryview:
+        """The whole file for reading; sees later writes, and outlives `close`."""
+        ...
+
+    def truncate(self, size: int) -> None: ...
+
+    def allocate(self, offset: int, length: int) -> None:
+        """Reserve disk blocks without changing content or size, so that writing there cannot run out of space."""
+        ...
+
+    def next_data(self, offset: int) -> int | None:
+        """The first offset from here on that may hold anything but zeros."""
+        ...
+
+    def sync(self) -> None:
+        """Make content and size durable."""
+        ...
+
+    def close(self) -> None: ...
+
+
+class Files(Protocol):
+    """The file system as the store uses it; every method may raise OSError."""
+
+    def open(self, path: Path, *, create: bool = False) -> File:
+        """Open for reading and writing."""
+        ...
+
+    def exists(self, path: Path) -> bool: ...
+
+    def list(self, directory: Path) -> list[DirEntry]:
+        """Sorted by name; empty for a directory that does not exist."""
+        ...
+
+    def make_dirs(self, path: Path) -> None: ...
+
+    def remove(self, path: Path) -> None: ...
+
+    def rename(self, source: Path, target: Path) -> None:
+        """Replace `target` atomically."""
+        ...
+
+    def sync_dir(self, path: Path) -> None:
+        """Make the names in a directory durable."""
+        ...
+
+    def lock(self, path: Path) -> Closeable:
+        """Take the exclusive lock that a Java broker also takes; create the file if needed.
+
+        Raises: StoreInUse when any process, this one included, holds it.
+        """
+        ...
+
+
+class OsFile:
+    """A file of the operating system."""
+
+    __slots__ = ("_fd",)
+
+    def __init__(self, fd: int) -> None:
+        self._fd = fd
+
+    def size(self) -> int:
+        return os.fstat(self._fd).st_size
+
+    def pread(self, length: int, offset: int) -> bytes:
+        return os.pread(self._fd, length, offset)
+
+    def pwrite(self, data: Data, offset: int) -> None:
+        written = os.pwrite(self._fd, data, offset)
+        while written < len(data):
+            # Short writes happen at the end of the space; the next one raises.
+            written += os.pwrite(self._fd, memoryview(data)[written:], offset + written)
+
+    def map(self) -> memoryview:
+        return memoryview(mmap(self._fd, 0, access=ACCESS_READ))
+
+    def truncate(self, size: int) -> None:
+        os.ftruncate(self._fd, size)
+
+    def allocate(self, offset: int, length: int) -> None:
+        # Darwin has no such call: there a full disk is first seen by pwrite.
+        if sys.platform != "darwin" and sys.platform != "win32":
+            os.posix_fallocate(self._fd, offset, length)
+
+    def next_data(self, offset: int) -> int | None:
+        if sys.platform == "win32":
+            return offset
+        try:
+            return os.lseek(self._fd, offset, os.SEEK_DATA)
+        except OSError:  # ENXIO: nothing but a hole is left
+            return None
+
+    def sync(self) -> None:
+        if sys.platform == "darwin":
+            fcntl.fcntl(self._fd, fcntl.F_FULLFSYNC)
+        elif sys.platform == "win32":
+            os.fsync(self._fd)
+        else:
+            os.fdatasync(self._fd)
+
+    def close(self) -> None:
+        os.close(self._fd)
+
+
+class OsFiles:
+    """The file system of the operating system."""
+
+    def open(self, path: Path, *, create: bool = False) -> OsFile:
+        return OsFile(os.open(path, os.O_RDWR | os.O_CLOEXEC | (os.O_CREAT if create else 0), 0o644))
+
+    def exists(self, path: Path) -> bool:
+        return path.exists()
+
+    def list(self, directory: Path) -> list[DirEntry]:
+        try:
+            with os.scandir(directory) as entries:
+                found = [DirEntry(entry.name, entry.is_dir(), entry.stat().st_size) for entry in entries]
+        except FileNotFoundError:
+            return []
+        return sorted(found, key=lambda entry: entry.name)
+
+    def make_dirs(self, path: Path) -> None:
+        path.mkdir(parents=True, exist_ok=True)
+
+    def remove(self, path: Path) -> None:
+        path.unlink(missing_ok=True)
+
+    def rename(self, source: Path, target: Path) -> None:
+        source.replace(target)
+
+    def sync_dir(self, path: Path) -> None:
+        fd = os.open(path, os.O_RDONLY | os.O_CLOEXEC)
+        try:
+            os.fsync(fd)
+        finally:
+            os.close(fd)
+
+    def lock(self, path: Path) -> "OsLock":
+        return OsLock(path)
+
+
+class OsLock:
+    """The lock on byte 0 of the `lock` file, seen by Java.
+
+    The trap: a POSIX lock belongs to the process and is gone when *any* descriptor of the file is closed, so the file
+    is opened once and held, and a second lock from this process is refused by `_held`.
+    """
+
+    _held: set[Path] = set()
+
+    def __init__(self, path: Path) -> None:
+        self._path = path.resolve()
+        if self._path in self._held:
+            raise StoreInUse("this process has the store open already", path=path)
+        self._fd = os.open(path, os.O_RDWR | os.O_CREAT | os.O_CLOEXEC, 0o644)
+        try:
+            if sys.platform != "win32":
+                fcntl.lockf(self._fd, fcntl.LOCK_EX | fcntl.LOCK_NB, 1, 0, 0)
+            os.pwrite(self._fd, b"lock", 0)
+        except (BlockingIOError, PermissionError) as error:
+            os.close(self._fd)
+            raise StoreInUse("another broker has the store open", path=path) from error
+        self._held.add(self._path)
+
+    def close(self) -> None:
+        self._held.discard(self._path)
+        with contextlib.suppress(OSError):
+            os.close(self._fd)
+
+
+def physical_memory_bytes() -> int:
+    """Memory of the machine."""
+    return os.sysconf("SC_PAGE_SIZE") * os.sysconf("SC_PHYS_PAGES")

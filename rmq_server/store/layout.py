@@ -1,0 +1,93 @@
+"""Names, sizes and magic numbers of the store directory, and what makes a directory not ours to open.
+
+    <root>/commitlog/<20 digits>                        segments of records, named by their first byte's offset
+    <root>/consumequeue/<topic>/<queueId>/<20 digits>   entries of 20 bytes
+    <root>/checkpoint  abort  lock
+
+ConsumeQueue entry: i64 physical offset, i32 record size, i64 tags code. A pre-blank entry (0, 0x7FFFFFFF, 0) fills the
+indexes before the first message of a queue that does not start at 0.
+Blank record, at the end of a full segment: i32 bytes left, i32 magic; the rest is arbitrary.
+Source: apache/rocketmq: store/.../config/StorePathConfigHelper.java, ConsumeQueue.java, CommitLog.java
+"""
+
+from dataclasses import dataclass
+from pathlib import Path
+from struct import Struct
+from typing import Self
+
+from protocol.record import MAGIC_BLANK
+from rmq_server.store.errors import UnsupportedStore
+from rmq_server.store.files import Files
+
+ENTRY = Struct(">qiq")
+ENTRY_BYTES = ENTRY.size
+PRE_BLANK_SIZE = 0x7FFF_FFFF
+PRE_BLANK = ENTRY.pack(0, PRE_BLANK_SIZE, 0)
+MAX_EXT_ADDRESS = -0x8000_0001
+"""Tags codes up to here are addresses into consumequeue_ext, so the tag is unknown."""
+
+_BLANK = Struct(">ii")
+BLANK_BYTES = _BLANK.size
+PAGE_BYTES = 4096
+
+_NAME_DIGITS = 20
+
+
+@dataclass(frozen=True)
+class StorePaths:
+    """The places inside one store directory."""
+
+    root: Path
+    commitlog: Path
+    consumequeue: Path
+    checkpoint: Path
+    abort: Path
+    lock: Path
+
+    @classmethod
+    def of(cls, root: str, commitlog: str = "") -> Self:
+        """Raises: UnsupportedStore when the CommitLog is spread over several directories."""
+        if "," in commitlog or ":" in commitlog:
+            raise UnsupportedStore(f"storePathCommitLog names several directories, one is supported: {commitlog}")
+        base = Path(root).expanduser()
+        return cls(
+            root=base,
+            commitlog=Path(commitlog).expanduser() if commitlog else base / "commitlog",
+            consumequeue=base / "consumequeue",
+            checkpoint=base / "checkpoint",
+            abort=base / "abort",
+            lock=base / "lock",
+        )
+
+
+def refuse_other_engines(files: Files, paths: StorePaths) -> None:
+    """Raise UnsupportedStore for a directory whose queues another engine keeps."""
+    if files.exists(paths.consumequeue / "CURRENT"):
+        raise UnsupportedStore(
+            "the queues are kept in RocksDB (storeType=defaultRocksDB), which this store does not read",
+            path=paths.consumequeue,
+        )
+    batch = paths.root / "batchconsumequeue"
+    if any(entry.is_dir for entry in files.list(batch)):
+        raise UnsupportedStore("topics of queue.type=BatchCQ are not supported", path=batch)
+
+
+def file_name(offset: int) -> str:
+    """The name of the file that starts at `offset`."""
+    return f"{offset:0{_NAME_DIGITS}d}"
+
+
+def file_offset(path: Path) -> int:
+    """The inverse of file_name.
+
+    Raises: UnsupportedStore for any other name: a Java broker would not start either.
+    """
+    name = path.name
+    if not (name.isascii() and name.isdigit()):
+        raise UnsupportedStore("the name is not an offset, so the file does not belong here: move it away", path=path)
+    return int(name)
+
+
+def blank(left: int) -> bytes:
+    """The record that closes a segment with `left` bytes to go."""
+    return _BLANK.pack(left, MAGIC_BLANK)

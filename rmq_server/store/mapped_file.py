@@ -1,0 +1,133 @@
+"""One fixed-size file of a log: written by pwrite, read through a mapping.
+
+Measured (ext4, Linux 6.18, 1,168-byte records, µs per record without / with a sync each 32 records; then the sync):
+    store into a mapping, blocks reserved      0.8-1.1 / 1.3-1.7    p50 0.31 ms, p99 1.1-2.5 ms
+    store into a mapping, zeros prewritten     0.3 + 0.8 in the flush thread / 1.7-2.6    p50 0.3 ms, p99 0.9-1.2 ms
+    pwrite, blocks reserved                    1.0-1.1 / 1.1-1.5    p50 0.2 ms, p99 0.4-0.6 ms
+So bytes are written with pwrite: the kernel keeps large folios and has no page tables to clean at each sync, a failing
+disk is an error instead of SIGBUS, and prewriting zeros, which writes everything twice, gains nothing.
+
+Differs: upstream writes the CommitLog through the mapping.
+"""
+
+from pathlib import Path
+
+from rmq_server.store.errors import StoreError, from_os_error
+from rmq_server.store.files import Data, File, Files
+
+_ERASE_CHUNK = 1 << 20
+_ZEROS = bytes(_ERASE_CHUNK)
+
+
+class MappedFile:
+    """A file that holds the bytes [start, end) of a log. Opened, and mapped, when first used.
+
+    Every method raises StoreError for what the system refuses; NoSpace when the disk is full.
+    """
+
+    __slots__ = ("_file", "_files", "_view", "end", "path", "size", "start")
+
+    def __init__(self, files: Files, path: Path, start: int, size: int) -> None:
+        self._files = files
+        self._file: File | None = None
+        self._view: memoryview | None = None
+        self.path = path
+        self.start = start
+        self.size = size
+        self.end = start + size
+
+    def create(self) -> None:
+        """Make the file exist at its full length."""
+        try:
+            self._file = self._files.open(self.path, create=True)
+            self._file.truncate(self.size)
+        except OSError as error:
+            raise from_os_error(error, self.path) from error
+
+    def write(self, data: Data, offset: int) -> None:
+        """Write at an offset of the log; nothing counts as written when it raises."""
+        try:
+            self._opened().pwrite(data, offset - self.start)
+        except OSError as error:
+            raise from_os_error(error, self.path, offset) from error
+
+    def read(self, length: int, offset: int) -> bytes:
+        """Up to `length` bytes at an offset of the log, never more than the file has."""
+        try:
+            return self._opened().pread(length, offset - self.start)
+        except OSError as error:
+            raise from_os_error(error, self.path, offset) from error
+
+    @property
+    def view(self) -> memoryview:
+        """The whole file for reading.
+
+        The trap: only bytes that were written may be touched; reading a hole allocates on some file systems, and a full
+        disk then kills the process.
+        """
+        if self._view is None:
+            try:
+                self._view = self._opened().map()
+            except OSError as error:
+                raise from_os_error(error, self.path) from error
+        return self._view
+
+    def reserve(self, offset: int, length: int) -> None:
+        """Make sure that writing there cannot run out of space."""
+        try:
+            self._opened().allocate(offset - self.start, length)
+        except OSError as error:
+            raise from_os_error(error, self.path, offset) from error
+
+    def erase(self, offset: int) -> bool:
+        """Overwrite with zeros whatever the file holds from an offset of the log on; says whether there was anything.
+
+        Only data is read and only what is not zero is written: sparse files stay sparse and a clean one keeps its time.
+        """
+        found = False
+        file = self._opened()
+        try:
+            at = file.next_data(offset - self.start)
+            while at is not None and at < self.size:
+                chunk = file.pread(min(_ERASE_CHUNK, self.size - at), at)
+                if not chunk:
+                    break
+                if chunk != _ZEROS[: len(chunk)]:
+                    file.pwrite(_ZEROS[: len(chunk)], at)
+                    found = True
+                at = file.next_data(at + len(chunk)) if at + len(chunk) < self.size else None
+        except OSError as error:
+            raise from_os_error(error, self.path, offset) from error
+        return found
+
+    def sync(self) -> None:
+        """Make all of it durable; called from the flush thread."""
+        if self._file is None:
+            return
+        try:
+            self._file.sync()
+        except OSError as error:
+            raise from_os_error(error, self.path) from error
+
+    def close(self) -> None:
+        """Let go of the file; views that readers still hold stay valid."""
+        self._view = None
+        if self._file is not None:
+            self._file.close()
+            self._file = None
+
+    def remove(self) -> None:
+        """Close and delete."""
+        self.close()
+        try:
+            self._files.remove(self.path)
+        except OSError as error:
+            raise from_os_error(error, self.path) from error
+
+    def _opened(self) -> File:
+        if self._file is None:
+            try:
+                self._file = self._files.open(self.path)
+            except FileNotFoundError as error:
+                raise StoreError("the file is gone", path=self.path) from error
+        return self._file

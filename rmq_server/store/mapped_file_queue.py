@@ -1,0 +1,128 @@
+"""The ordered, gapless run of files that make up one log.
+
+Source: apache/rocketmq: store/.../MappedFileQueue.java
+"""
+
+from collections.abc import Callable, Iterator
+from pathlib import Path
+
+from rmq_server.store.errors import UnsupportedStore, from_os_error
+from rmq_server.store.files import Files
+from rmq_server.store.layout import file_name, file_offset
+from rmq_server.store.mapped_file import MappedFile
+
+
+class MappedFileQueue:
+    """Files of one size, each starting where its predecessor ends.
+
+    new_levels: how many directories up a name may be new when a file is.
+    """
+
+    __slots__ = ("_files", "_new_levels", "_size_key", "_unsynced_names", "directory", "file_bytes", "run")
+
+    def __init__(self, files: Files, directory: Path, file_bytes: int, *, size_key: str, new_levels: int = 1) -> None:
+        self._files = files
+        self._size_key = size_key
+        self._new_levels = new_levels
+        self._unsynced_names = False
+        self.directory = directory
+        self.file_bytes = file_bytes
+        self.run: list[MappedFile] = []
+
+    def load(self) -> None:
+        """Find the files. An empty last one, which a crash can leave, is deleted as upstream does.
+
+        Raises: UnsupportedStore for alien names, other sizes than configured, and gaps.
+        """
+        entries = [entry for entry in self._files.list(self.directory) if not entry.is_dir]
+        if entries and entries[-1].size == 0:
+            file_offset(self.directory / entries[-1].name)
+            self._files.remove(self.directory / entries.pop().name)
+        for entry in entries:
+            path = self.directory / entry.name
+            start = file_offset(path)
+            if entry.size != self.file_bytes:
+                raise UnsupportedStore(
+                    f"the file has {entry.size} bytes but {self._size_key} is {self.file_bytes}: "
+                    "set it to what the store was written with",
+                    path=path,
+                )
+            if start % self.file_bytes or (self.run and start != self.run[-1].end):
+                raise UnsupportedStore(
+                    "a file before it is missing, or its name is not a multiple of its size", path=path
+                )
+            self.run.append(MappedFile(self._files, path, start, self.file_bytes))
+
+    @property
+    def start(self) -> int:
+        """Where the first file starts; 0 without files."""
+        return self.run[0].start if self.run else 0
+
+    @property
+    def end(self) -> int:
+        """Where the last file ends; 0 without files."""
+        return self.run[-1].end if self.run else 0
+
+    def find(self, offset: int) -> MappedFile | None:
+        """The file that holds an offset of the log."""
+        run = self.run
+        if not run:
+            return None
+        index = (offset - run[0].start) // self.file_bytes
+        return run[index] if 0 <= index < len(run) else None
+
+    def extend(self, start: int) -> MappedFile:
+        """Add the file that starts at `start`: where the run ends, or anywhere when it is empty."""
+        if not self.run and not self._files.exists(self.directory):
+            try:
+                self._files.make_dirs(self.directory)
+            except OSError as error:
+                raise from_os_error(error, self.directory) from error
+        added = MappedFile(self._files, self.directory / file_name(start), start, self.file_bytes)
+        added.create()
+        self.run.append(added)
+        self._unsynced_names = True
+        return added
+
+    def between(self, start: int, end: int) -> Iterator[MappedFile]:
+        """The files that hold any of [start, end), from the last on."""
+        for file in reversed(self.run):
+            if file.end <= start:
+                return
+            if file.start < end:
+                yield file
+
+    def remove_from(self, offset: int) -> bool:
+        """Delete the files that start at `offset` or later; says whether there were any."""
+        removed = False
+        while self.run and self.run[-1].start >= offset:
+            self.run.pop().remove()
+            removed = self._unsynced_names = True
+        return removed
+
+    def sync_job(self, start: int, end: int) -> Callable[[], None]:
+        """What makes [start, end) durable, names included; to be called once, from any thread."""
+        due = list(self.between(start, end))
+        names, self._unsynced_names = self._unsynced_names, False
+
+        def sync() -> None:
+            for file in due:
+                file.sync()
+            if names:
+                for directory in (self.directory, *self.directory.parents)[: self._new_levels]:
+                    sync_names(self._files, directory)
+
+        return sync
+
+    def close(self) -> None:
+        """Let go of every file."""
+        for file in self.run:
+            file.close()
+
+
+def sync_names(files: Files, directory: Path) -> None:
+    """Make the names in a directory durable."""
+    try:
+        files.sync_dir(directory)
+    except OSError as error:
+        raise from_os_error(error, directory) from error

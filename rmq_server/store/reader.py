@@ -1,0 +1,157 @@
+"""Reading a queue: from a queue offset through ConsumeQueue entries to views of CommitLog records.
+
+Source: apache/rocketmq: store/.../DefaultMessageStore.java (getMessage, isTheBatchFull), ConsumeQueue.java
+"""
+
+from bisect import bisect_left, bisect_right
+from collections.abc import Callable
+from enum import StrEnum
+
+import msgspec
+
+from rmq_server.store.commitlog import CommitLog
+from rmq_server.store.config import StoreConfig
+from rmq_server.store.consumequeue import ConsumeQueue
+from rmq_server.store.files import physical_memory_bytes
+from rmq_server.store.layout import ENTRY, ENTRY_BYTES, MAX_EXT_ADDRESS, PRE_BLANK_SIZE
+
+_iter_entries = ENTRY.iter_unpack
+
+Accepts = Callable[[int], bool]
+
+
+class GetStatus(StrEnum):
+    """How a read ended; the value is the remark of the response."""
+
+    FOUND = "FOUND"
+    NO_MATCHED_MESSAGE = "NO_MATCHED_MESSAGE"
+    MESSAGE_WAS_REMOVING = "MESSAGE_WAS_REMOVING"
+    OFFSET_FOUND_NULL = "OFFSET_FOUND_NULL"
+    OFFSET_OVERFLOW_BADLY = "OFFSET_OVERFLOW_BADLY"
+    OFFSET_OVERFLOW_ONE = "OFFSET_OVERFLOW_ONE"
+    OFFSET_TOO_SMALL = "OFFSET_TOO_SMALL"
+    NO_MATCHED_LOGIC_QUEUE = "NO_MATCHED_LOGIC_QUEUE"
+    NO_MESSAGE_IN_QUEUE = "NO_MESSAGE_IN_QUEUE"
+
+
+class GetResult(msgspec.Struct, gc=False):
+    """What a read found.
+
+    views: whole records, in queue order, as slices of the CommitLog; valid for as long as they are held.
+    size:  bytes of all views together.
+    """
+
+    status: GetStatus
+    next_offset: int
+    min_offset: int
+    max_offset: int
+    views: list[memoryview] = []
+    size: int = 0
+
+    @property
+    def count(self) -> int:
+        """Messages found."""
+        return len(self.views)
+
+
+class QueueReader:
+    """Reads queues of one store within the configured limits."""
+
+    def __init__(self, log: CommitLog, config: StoreConfig) -> None:
+        self._log = log
+        self._scan_entries = config.max_filter_message_bytes // ENTRY_BYTES
+        self._in_memory = config.max_transfer_count_in_memory, config.max_transfer_bytes_in_memory
+        self._in_disk = config.max_transfer_count_in_disk, config.max_transfer_bytes_in_disk
+        self._memory_bytes = physical_memory_bytes() * config.in_memory_max_ratio // 100
+
+    def get(
+        self, queue: ConsumeQueue, offset: int, max_messages: int, accepts: Accepts | None, max_bytes: int | None
+    ) -> GetResult:
+        """Read from `offset` on; see MessageStore.get."""
+        low, high = queue.min_offset, queue.max_offset
+        if not low <= offset < high:
+            status, next_offset = _outside(offset, low, high)
+            return GetResult(status, next_offset, low, high)
+        entries = max(self._scan_entries, max_messages) if accepts is not None else max(1, max_messages)
+        data = queue.read(offset, min(high - offset, entries))
+        if not data:
+            file_entries = queue.files.file_bytes // ENTRY_BYTES
+            return GetResult(GetStatus.OFFSET_FOUND_NULL, offset - offset % file_entries + file_entries, low, high)
+        return self._select(
+            data, offset, max_messages, accepts, max_bytes, GetResult(GetStatus.FOUND, 0, low, high, [])
+        )
+
+    def _select(
+        self,
+        data: bytes,
+        offset: int,
+        max_messages: int,
+        accepts: Accepts | None,
+        max_bytes: int | None,
+        result: GetResult,
+    ) -> GetResult:
+        log = self._log
+        most, room = self._in_memory
+        if log.written - int.from_bytes(data[:8], "big") > self._memory_bytes:
+            most, room = self._in_disk
+        most = max(1, min(most, max_messages))
+        if max_bytes is not None and max_bytes < room:
+            room = max_bytes
+        views = result.views
+        total = start = end = 0
+        view = memoryview(b"")
+        removed = False
+        for physical, size, tags_code in _iter_entries(data):
+            if total + size > room:
+                if size == PRE_BLANK_SIZE:
+                    offset += 1
+                    continue
+                if total:
+                    break
+            if accepts is not None and tags_code > MAX_EXT_ADDRESS and not accepts(tags_code):
+                offset += 1
+                continue
+            if not start <= physical < end:
+                segment = log.segments.find(physical)
+                if segment is None:
+                    removed = True
+                    offset += 1
+                    continue
+                view, start, end = segment.view, segment.start, segment.end
+            views.append(view[physical - start : physical - start + size])
+            total += size
+            offset += 1
+            most -= 1
+            if not most:
+                break
+        result.next_offset = offset
+        result.size = total
+        if not total:
+            result.status = GetStatus.MESSAGE_WAS_REMOVING if removed else GetStatus.NO_MATCHED_MESSAGE
+        return result
+
+    def store_timestamp(self, queue: ConsumeQueue, offset: int) -> int:
+        """When the message at a queue offset was stored; -1 when there is none."""
+        entry = queue.entry(offset) if queue.min_offset <= offset < queue.max_offset else None
+        timestamp = self._log.store_timestamp(entry[0], entry[1]) if entry else None
+        return -1 if timestamp is None else timestamp
+
+    def offset_by_timestamp(self, queue: ConsumeQueue, timestamp_ms: int, *, upper: bool) -> int:
+        """The first message stored at or after a time; upper: the last one stored at or before it."""
+        offsets = range(queue.min_offset, queue.max_offset)
+        if upper:
+            after = bisect_right(offsets, timestamp_ms, key=lambda offset: self.store_timestamp(queue, offset))
+            return offsets.start + max(0, after - 1)
+        return offsets.start + bisect_left(
+            offsets, timestamp_ms, key=lambda offset: self.store_timestamp(queue, offset)
+        )
+
+
+def _outside(offset: int, low: int, high: int) -> tuple[GetStatus, int]:
+    if high == 0:
+        return GetStatus.NO_MESSAGE_IN_QUEUE, 0
+    if offset < low:
+        return GetStatus.OFFSET_TOO_SMALL, low
+    if offset == high:
+        return GetStatus.OFFSET_OVERFLOW_ONE, offset
+    return GetStatus.OFFSET_OVERFLOW_BADLY, high

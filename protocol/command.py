@@ -5,7 +5,6 @@ Invariants: we answer in the codec of the request; every ext value is written as
 Source: apache/rocketmq: remoting/.../protocol/RemotingCommand.java, RocketMQSerializable.java; remoting.md 1.2-1.5
 """
 
-import json
 from collections.abc import Mapping
 from enum import IntEnum
 from struct import Struct, error
@@ -14,11 +13,12 @@ from typing import Any
 import msgpack
 import msgspec
 
+from protocol.bodies import fastjson
 from protocol.codes import VERSION, LanguageCode
 from protocol.errors import HeaderError, LocalProtocolError, RemoteProtocolError
 from protocol.flags import RpcFlag
 from protocol.frame import DEFAULT_MAX_FRAME_BYTES, Frame, encode_frame_head
-from protocol.header import H, ext_from_json, from_ext, from_json
+from protocol.header import H, Int32, ext_from_json, ext_from_values, from_ext, from_json, scalar_text
 
 
 class SerializeType(IntEnum):
@@ -35,7 +35,10 @@ _LANGUAGE_NUMBERS = {code.name: code.value for code in LanguageCode}
 _FIXED = Struct(">hBhiii")  # code, language, version, opaque, flag, remark length
 _I32 = Struct(">i")
 _KEY = Struct(">h")
+_NUMBERS = Struct(">iiii")  # code, flag, opaque, version: packed only to see whether they fit
+_MAX_KEY_BYTES = 0x7FFF
 _MSGPACK_FIELDS = 7
+_MSGPACK_SCALARS = frozenset({str, int, bool, bytes, type(None)})
 _MAX_MSGPACK_ITEMS = 4096
 
 
@@ -44,7 +47,7 @@ class RemotingCommand(msgspec.Struct, gc=False):
 
     opaque:         the requester's correlation number; the response repeats it.
     flag:           RpcFlag bits.
-    language:       name of the sender's language; JAVA when it did not say, an unknown one as it came.
+    language:       name of the sender's language; JAVA when it did not say, None for an unknown number.
     ext_fields:     the header fields, raw JSON or a map.
     serialize_type: the codec that it came in, or shall leave in.
     """
@@ -52,7 +55,7 @@ class RemotingCommand(msgspec.Struct, gc=False):
     code: int
     flag: int = 0
     opaque: int = 0
-    language: str | int | None = "JAVA"
+    language: str | None = "JAVA"
     version: int = 0
     remark: str | None = None
     ext_fields: Any = msgspec.field(default=None, name="extFields")
@@ -90,11 +93,11 @@ class RemotingCommand(msgspec.Struct, gc=False):
 class _JsonEnvelope(msgspec.Struct, gc=False):
     """What is read of a JSON header; unknown members are ignored."""
 
-    code: int
-    flag: int = 0
-    opaque: int = 0
+    code: Int32
+    flag: Int32 = 0
+    opaque: Int32 = 0
     language: str | int | None = "JAVA"
-    version: int = 0
+    version: Int32 = 0
     remark: str | None = None
     ext_fields: msgspec.Raw = msgspec.field(default=msgspec.Raw(b""), name="extFields")
 
@@ -111,6 +114,8 @@ class _JsonOut(msgspec.Struct, gc=False):
     serialize_type: str = msgspec.field(name="serializeTypeCurrentRPC")
     version: int
 
+
+_MsgpackHeader = tuple[Int32, Int32, Int32, Int32, Int32, str | None, dict[str, Any] | None]
 
 _decode_envelope = msgspec.json.Decoder(_JsonEnvelope).decode
 _encode_json = msgspec.json.Encoder().encode
@@ -141,7 +146,15 @@ def encode_head(command: RemotingCommand, body_bytes: int, max_frame_bytes: int 
     Raises: as encode_command.
     """
     kind = command.serialize_type
-    header = _ENCODERS[kind](command)
+    encode = _ENCODERS.get(kind)
+    if encode is None:
+        raise LocalProtocolError(f"{kind} is not a known serialize type")
+    try:
+        header = encode(command)
+    except error as problem:
+        raise LocalProtocolError(f"a number of the header is out of range: {problem}") from None
+    except UnicodeEncodeError as problem:
+        raise LocalProtocolError(f"a text of the header cannot be encoded: {problem}") from None
     return encode_frame_head(kind, header, body_bytes, max_frame_bytes)
 
 
@@ -168,57 +181,59 @@ def _decode_json(header: bytes, body: bytes) -> RemotingCommand:
 
 def _decode_json_tolerantly(header: bytes, body: bytes) -> RemotingCommand:
     """For headers with raw control characters or with numbers written as strings."""
-    try:
-        fields = json.loads(header, strict=False)
-    except (ValueError, RecursionError) as problem:
-        raise RemoteProtocolError(f"the header is not readable JSON: {str(problem)[:120]}") from None
+    fields = fastjson.loads(header)
     if not isinstance(fields, dict):
         raise RemoteProtocolError(f"the header is a JSON {type(fields).__name__}, not an object")
     numbers = {}
     for name in ("code", "flag", "opaque", "version"):
-        value: Any = fields.get(name, None if name == "code" else 0)
+        value: Any = fields.get(name)
+        if value is None and name != "code":
+            value = 0
         try:
             numbers[name] = int(value)
         except (TypeError, ValueError, OverflowError):
             raise RemoteProtocolError(f"the header's `{name}` is not a number: {str(value)[:40]!r}") from None
         if not -(2**31) <= numbers[name] < 2**31:
             raise RemoteProtocolError(f"the header's `{name}` is out of range")
-    ext = fields.get("extFields") or {}
-    if not isinstance(ext, dict):
-        raise RemoteProtocolError("the header's `extFields` is not an object")
     language = fields.get("language", "JAVA")
+    if isinstance(language, int):
+        language = _LANGUAGE_NAMES.get(language)
     remark = fields.get("remark")
     return RemotingCommand(
         code=numbers["code"],
         flag=numbers["flag"],
         opaque=numbers["opaque"],
-        language=_LANGUAGE_NAMES.get(language) if isinstance(language, int) else language,
+        language=language if isinstance(language, str) else None,
         version=numbers["version"],
         remark=None if remark is None else str(remark),
-        ext_fields={name: value for name, value in ext.items() if value is not None},
+        ext_fields=ext_from_values(fields.get("extFields")),
         body=body,
     )
 
 
 def _encode_json_header(command: RemotingCommand) -> bytes:
-    ext = command.ext_fields
-    if ext.__class__ is msgspec.Raw:
-        ext = ext_from_json(ext)
-    try:
-        return _encode_json(
-            _JsonOut(
-                command.code,
-                msgspec.UNSET if ext is None else ext,
-                command.flag,
-                command.language,  # type: ignore[arg-type]
-                command.opaque,
-                msgspec.UNSET if command.remark is None else command.remark,
-                "JSON",
-                command.version,
-            )
+    _NUMBERS.pack(command.code, command.flag, command.opaque, command.version)
+    return _encode_json(
+        _JsonOut(
+            command.code,
+            msgspec.UNSET if command.ext_fields is None else _string_ext(command),
+            command.flag,
+            command.language or LanguageCode.OTHER.name,
+            command.opaque,
+            msgspec.UNSET if command.remark is None else command.remark,
+            "JSON",
+            command.version,
         )
-    except (TypeError, UnicodeEncodeError) as problem:
-        raise LocalProtocolError(f"the header cannot be written as JSON: {problem}") from None
+    )
+
+
+def _string_ext(command: RemotingCommand) -> dict[str, str]:
+    """The header fields as peers without MSGPACK read them."""
+    ext = command.ext
+    for value in ext.values():
+        if value.__class__ is not str:
+            return {name: scalar_text(value) for name, value in ext.items() if value is not None}
+    return ext
 
 
 def _decode_binary(header: bytes, body: bytes) -> RemotingCommand:
@@ -255,19 +270,17 @@ def _decode_binary(header: bytes, body: bytes) -> RemotingCommand:
 def _encode_binary_header(command: RemotingCommand) -> bytes:
     remark = (command.remark or "").encode()
     pieces = []
-    for name, value in command.ext.items():
-        if value is None:
-            continue
+    for name, value in _string_ext(command).items():
         key = name.encode()
-        data = value.encode() if value.__class__ is str else _scalar_text(value).encode()
+        data = value.encode()
+        if len(key) > _MAX_KEY_BYTES:
+            raise LocalProtocolError(f"a header name of {len(key)} bytes exceeds the limit of {_MAX_KEY_BYTES}")
         pieces.append(len(key).to_bytes(2, "big") + key + len(data).to_bytes(4, "big") + data)
     ext = b"".join(pieces)
-    language = _LANGUAGE_NUMBERS.get(command.language, LanguageCode.OTHER)  # type: ignore[arg-type]
-    try:
-        code = command.code if command.code < 0x8000 else (command.code & 0xFFFF) - (command.code & 0x8000) * 2
-        fixed = _FIXED.pack(code, language, command.version, command.opaque, command.flag, len(remark))
-    except error as problem:
-        raise LocalProtocolError(f"the header cannot be written in binary: {problem}") from None
+    _NUMBERS.pack(command.code, command.flag, command.opaque, command.version)
+    language = _language_number(command)
+    code = command.code if command.code < 0x8000 else (command.code & 0xFFFF) - (command.code & 0x8000) * 2
+    fixed = _FIXED.pack(code, language, command.version, command.opaque, command.flag, len(remark))
     return b"".join((fixed, remark, _I32.pack(len(ext)), ext))
 
 
@@ -278,40 +291,32 @@ def _decode_msgpack(header: bytes, body: bytes) -> RemotingCommand:
         )
     except (ValueError, RecursionError, msgpack.UnpackException) as problem:
         raise RemoteProtocolError(f"the header is not readable MessagePack: {str(problem)[:120]}") from None
-    if not isinstance(fields, list) or len(fields) != _MSGPACK_FIELDS:
-        raise RemoteProtocolError(f"a MSGPACK header is an array of {_MSGPACK_FIELDS} elements")
-    code, flag, opaque, version, language, remark, ext = fields
-    if not all(isinstance(number, int) for number in (code, flag, opaque, version, language)):
-        raise RemoteProtocolError("code, flag, opaque, version and language of a MSGPACK header are integers")
-    if not (remark is None or isinstance(remark, str)) or not (ext is None or isinstance(ext, dict)):
-        raise RemoteProtocolError("remark and ext of a MSGPACK header are a string and a map, or nil")
+    try:
+        code, flag, opaque, version, language, remark, ext = msgspec.convert(fields, _MsgpackHeader)
+    except msgspec.ValidationError as problem:
+        raise RemoteProtocolError(f"the MSGPACK header does not read: {problem}") from None
+    if ext and not _MSGPACK_SCALARS.issuperset(map(type, ext.values())):
+        raise RemoteProtocolError("an ext value of a MSGPACK header is not a scalar")
     return RemotingCommand(
         code, flag, opaque, _LANGUAGE_NAMES.get(language), version, remark, ext, body, SerializeType.MSGPACK
     )
 
 
 def _encode_msgpack_header(command: RemotingCommand) -> bytes:
-    language = _LANGUAGE_NUMBERS.get(command.language, LanguageCode.OTHER)  # type: ignore[arg-type]
-    packed: bytes = msgpack.packb(
-        (
-            command.code,
-            command.flag,
-            command.opaque,
-            command.version,
-            language,
-            command.remark,
-            None if command.ext_fields is None else command.ext,
-        )
-    )
+    numbers = (command.code, command.flag, command.opaque, command.version)
+    _NUMBERS.pack(*numbers)
+    ext = None if command.ext_fields is None else command.ext
+    if ext and not _MSGPACK_SCALARS.issuperset(map(type, ext.values())):
+        raise LocalProtocolError("an ext value of a MSGPACK header is a string, integer, boolean, bytes or None")
+    try:
+        packed: bytes = msgpack.packb((*numbers, _language_number(command), command.remark, ext))
+    except OverflowError as problem:
+        raise LocalProtocolError(f"an ext value of the header is out of range: {problem}") from None
     return packed
 
 
-def _scalar_text(value: object) -> str:
-    if isinstance(value, bool):
-        return "true" if value else "false"
-    if isinstance(value, int):
-        return str(value)
-    raise LocalProtocolError(f"a header value is a string, integer or boolean, not {type(value).__name__}")
+def _language_number(command: RemotingCommand) -> int:
+    return _LANGUAGE_NUMBERS.get(command.language or "", LanguageCode.OTHER)
 
 
 _DECODERS = {

@@ -81,14 +81,18 @@ class Connection(Generic[W]):
         Raises: LocalProtocolError.
         """
         opaque = self._next_opaque
-        self._next_opaque = (opaque + 1) & _MAX_OPAQUE
+        while opaque in self._waiting:
+            opaque = (opaque + 1) & _MAX_OPAQUE
         command.opaque = opaque
         command.serialize_type = self._codec
-        if self._offer_pending and waiter is not None:
+        offers = self._offer_pending and waiter is not None
+        if offers:
             command.ext_fields = {**command.ext, ACCEPTED_CODECS: OUR_CODECS}
+        data = encode_command(command, self._max_frame_bytes)
+        self._next_opaque = (opaque + 1) & _MAX_OPAQUE
+        if offers:
             self._offer_pending = False
             self._offer_opaque = opaque
-        data = encode_command(command, self._max_frame_bytes)
         if waiter is not None:
             self._waiting[opaque] = (deadline, waiter)
         return data

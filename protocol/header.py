@@ -13,7 +13,8 @@ from typing import Annotated, Any, NamedTuple, TypeVar, cast
 
 import msgspec
 
-from protocol.errors import HeaderError
+from protocol.bodies import fastjson
+from protocol.errors import HeaderError, LocalProtocolError, RemoteProtocolError
 
 
 class Header(msgspec.Struct, kw_only=True, rename="camel", gc=False):
@@ -60,10 +61,8 @@ def to_ext(header: Header) -> dict[str, str]:
             continue
         if value.__class__ is str:
             ext[wire_name] = value
-        elif value.__class__ is bool:
-            ext[wire_name] = "true" if value else "false"
         else:
-            ext[wire_name] = str(int(value))
+            ext[wire_name] = scalar_text(value)
     return ext
 
 
@@ -74,7 +73,7 @@ def from_json(header: type[H], raw: bytes | msgspec.Raw) -> H:
     """
     try:
         return cast("H", _decoder(header).decode(raw or b"{}"))
-    except (msgspec.DecodeError, RecursionError):
+    except (msgspec.DecodeError, RecursionError, UnicodeDecodeError):
         return from_ext(header, ext_from_json(raw))
 
 
@@ -95,14 +94,39 @@ def ext_from_json(raw: bytes | msgspec.Raw) -> dict[str, str]:
     Raises: HeaderError when it is not an object.
     """
     try:
-        ext = json.loads(bytes(raw) or b"{}", strict=False)
-    except (ValueError, RecursionError) as error:
-        raise HeaderError(f"extFields is not readable JSON: {_brief(error)}") from None
+        return _decode_strings(raw or b"{}")
+    except (msgspec.DecodeError, RecursionError, UnicodeDecodeError):
+        pass
+    try:
+        return ext_from_values(fastjson.loads(bytes(raw)))
+    except RemoteProtocolError as error:
+        raise HeaderError(f"extFields is not readable: {error}") from None
+
+
+def ext_from_values(ext: object) -> dict[str, str]:
+    """`extFields` as a string map, from what a JSON reader gave.
+
+    Raises: HeaderError when it is not an object.
+    """
     if ext is None:
         return {}
     if not isinstance(ext, dict):
         raise HeaderError(f"extFields is a JSON {type(ext).__name__}, not an object")
     return {name: _text(value) for name, value in ext.items() if value is not None}
+
+
+def scalar_text(value: object) -> str:
+    """A header value as Java's String.valueOf writes it.
+
+    Raises: LocalProtocolError unless it is a string, integer or boolean.
+    """
+    if isinstance(value, str):
+        return str(value)
+    if isinstance(value, bool):
+        return "true" if value else "false"
+    if isinstance(value, int):
+        return str(int(value))
+    raise LocalProtocolError(f"a header value is a string, integer or boolean, not {type(value).__name__}")
 
 
 def _from_ext_tolerantly(header: type[H], ext: Mapping[str, Any]) -> H:
@@ -140,19 +164,15 @@ def _integer(field: "_Field", text: str) -> int:
 
 
 def _text(value: object) -> str:
-    if isinstance(value, str):
-        return value
-    if isinstance(value, bool):
-        return "true" if value else "false"
-    if isinstance(value, int | float):
-        return str(value)
+    """A header value as text, whatever kind a peer sent."""
+    if isinstance(value, str | int):
+        return scalar_text(value)
     if isinstance(value, bytes):
         return value.decode("utf-8", "replace")
     return json.dumps(value)
 
 
-def _brief(error: Exception) -> str:
-    return str(error)[:200]
+_decode_strings = msgspec.json.Decoder(dict[str, str]).decode
 
 
 class _Field(NamedTuple):

@@ -178,7 +178,7 @@ class MessageExt:
 
     @property
     def keys(self) -> tuple[str, ...]:
-        return tuple(self.properties.get(PropertyName.KEYS, "").split())
+        return tuple(key for key in self.properties.get(PropertyName.KEYS, "").split(KEY_SEPARATOR) if key)
 
     def __repr__(self) -> str:
         return (
@@ -212,8 +212,12 @@ def encode_properties(properties: Mapping[str, str]) -> str:
     for name, value in properties.items():
         if not name or not value:
             raise LocalProtocolError(f"the property {name!r}={value!r} has an empty name or value")
-    if len(text) * 3 > MAX_PROPERTIES_BYTES and len(text.encode()) > MAX_PROPERTIES_BYTES:
-        raise LocalProtocolError(f"the properties have {len(text.encode())} bytes, the limit is {MAX_PROPERTIES_BYTES}")
+    try:
+        size = len(text) if text.isascii() else len(text.encode())
+    except UnicodeEncodeError as problem:
+        raise LocalProtocolError(f"a property cannot be encoded: {problem}") from None
+    if size > MAX_PROPERTIES_BYTES:
+        raise LocalProtocolError(f"the properties have {size} bytes, the limit is {MAX_PROPERTIES_BYTES}")
     return text
 
 

@@ -8,7 +8,7 @@ from typing import Any, TypeVar
 import msgspec
 
 from protocol.bodies import fastjson
-from protocol.errors import RemoteProtocolError
+from protocol.errors import LocalProtocolError, RemoteProtocolError
 
 
 class Body(msgspec.Struct, kw_only=True, rename="camel"):
@@ -24,8 +24,19 @@ class FrozenBody(msgspec.Struct, frozen=True, kw_only=True, rename="camel"):
 
 T = TypeVar("T")
 
-encode_body = msgspec.json.Encoder().encode
-"""A body as compact JSON, as clients in Go need it."""
+_REFERENCE = b"$ref"
+_encode = msgspec.json.Encoder().encode
+
+
+def encode_body(body: Any) -> bytes:
+    """A body as compact JSON, as clients in Go need it.
+
+    Raises: LocalProtocolError when a text in it cannot be encoded.
+    """
+    try:
+        return _encode(body)
+    except UnicodeEncodeError as error:
+        raise LocalProtocolError(f"a text of the body cannot be encoded: {error}") from None
 
 
 def decode_body(kind: type[T], data: bytes) -> T:
@@ -34,6 +45,8 @@ def decode_body(kind: type[T], data: bytes) -> T:
     Null members count as absent, numbers and booleans may be strings, maps may have fastjson's bare or object keys.
     Raises: RemoteProtocolError naming the place.
     """
+    if _REFERENCE in data:  # would read as an object without members
+        return convert_body(kind, fastjson.loads(data))
     try:
         return msgspec.json.decode(data or b"{}", type=kind, strict=False)
     except (msgspec.MsgspecError, RecursionError, UnicodeDecodeError):

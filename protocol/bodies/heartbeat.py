@@ -4,6 +4,7 @@ import msgspec
 
 from protocol.bodies.codec import Body
 from protocol.hashing import java_hash
+from protocol.header import Int32, Int64
 
 SUBSCRIBE_ALL = "*"
 TAG_SEPARATOR = "||"
@@ -47,10 +48,10 @@ class SubscriptionData(Body, kw_only=True):
     """
 
     class_filter_mode: bool = False
-    code_set: list[int] = []
+    code_set: list[Int32] = []
     expression_type: str = ExpressionType.TAG
     sub_string: str = SUBSCRIBE_ALL
-    sub_version: int = 0
+    sub_version: Int64 = 0
     tags_set: list[str] = []
     topic: str = ""
 
@@ -105,7 +106,7 @@ class HeartbeatData(Body, kw_only=True):
 
     client_id: str = msgspec.field(name="clientID")
     consumer_data_set: list[ConsumerData] = []
-    heartbeat_fingerprint: int = 0
+    heartbeat_fingerprint: Int32 = 0
     producer_data_set: list[ProducerData] = []
     without_sub: bool = False
 

@@ -3,6 +3,7 @@
 import msgspec
 
 from protocol.bodies.codec import Body
+from protocol.header import Int32
 from protocol.message import MessageQueue
 
 
@@ -10,7 +11,7 @@ class LockQueue(Body, kw_only=True):
     """A MessageQueue in JSON."""
 
     broker_name: str
-    queue_id: int
+    queue_id: Int32
     topic: str
 
     @classmethod

@@ -3,6 +3,7 @@
 import msgspec
 
 from protocol.bodies.codec import Body
+from protocol.header import Int32, Int64
 
 MASTER_ID = 0
 
@@ -11,10 +12,10 @@ class QueueData(Body, kw_only=True):
     """The queues of a topic on one broker name; perm holds PermName bits."""
 
     broker_name: str
-    read_queue_nums: int
-    write_queue_nums: int
-    perm: int
-    topic_sys_flag: int = 0
+    read_queue_nums: Int32
+    write_queue_nums: Int32
+    perm: Int32
+    topic_sys_flag: Int32 = 0
 
 
 class BrokerData(Body, kw_only=True):
@@ -22,7 +23,7 @@ class BrokerData(Body, kw_only=True):
 
     cluster: str = ""
     broker_name: str
-    broker_addrs: dict[int, str] = {}
+    broker_addrs: dict[Int64, str] = {}
     enable_acting_master: bool = False
 
     @property

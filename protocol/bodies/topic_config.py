@@ -5,10 +5,11 @@ from struct import Struct, error
 
 import msgspec
 
-from protocol.bodies.codec import Body, FrozenBody, decode_body, encode_body
+from protocol.bodies.codec import Body, FrozenBody, convert_body, decode_body, encode_body
 from protocol.codes import VERSION_MAPPING_SECTION
 from protocol.errors import RemoteProtocolError
 from protocol.flags import PermName
+from protocol.header import Int32, Int64
 
 _I32 = Struct(">i")
 MAX_INFLATED_BYTES = 64 * 1024 * 1024
@@ -17,9 +18,9 @@ MAX_INFLATED_BYTES = 64 * 1024 * 1024
 class DataVersion(FrozenBody, frozen=True, kw_only=True):
     """The change counter of a table; two are equal only when all three numbers are. timestamp: Unix milliseconds."""
 
-    counter: int = 0
-    state_version: int = 0
-    timestamp: int = 0
+    counter: Int64 = 0
+    state_version: Int64 = 0
+    timestamp: Int64 = 0
 
     def next(self, now_ms: int) -> "DataVersion":
         """The version after one more change; its timestamp never goes back."""
@@ -33,12 +34,12 @@ class TopicConfig(Body, kw_only=True):
 
     attributes: dict[str, str] = {}
     order: bool = False
-    perm: int = PermName.READ_WRITE
-    read_queue_nums: int = 16
+    perm: Int32 = PermName.READ_WRITE
+    read_queue_nums: Int32 = 16
     topic_filter_type: str = "SINGLE_TAG"
     topic_name: str
-    topic_sys_flag: int = 0
-    write_queue_nums: int = 16
+    topic_sys_flag: Int32 = 0
+    write_queue_nums: Int32 = 16
 
 
 class TopicConfigTable(Body, kw_only=True):
@@ -124,14 +125,15 @@ def _packed_topic(topic: TopicConfig) -> bytes:
 
 def _unpack_topic(text: str) -> TopicConfig:
     name, read, write, perm, filter_type, *rest = text.split(" ", 5)
-    return TopicConfig(
-        topic_name=name,
-        read_queue_nums=int(read),
-        write_queue_nums=int(write),
-        perm=int(perm),
-        topic_filter_type=filter_type,
-        attributes=decode_body(dict[str, str], rest[0].encode()) if rest and rest[0].strip() else {},
-    )
+    fields = {
+        "topicName": name,
+        "readQueueNums": read,
+        "writeQueueNums": write,
+        "perm": perm,
+        "topicFilterType": filter_type,
+        "attributes": decode_body(dict[str, str], rest[0].encode()) if rest and rest[0].strip() else {},
+    }
+    return convert_body(TopicConfig, fields)
 
 
 def _block(text: bytes) -> bytes:

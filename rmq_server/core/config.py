@@ -76,12 +76,17 @@ def properties_of(*configs: Any) -> dict[str, str]:
 class Settings:
     """The loaded parts of one server: `settings[StoreConfig]`."""
 
-    def __init__(self, parts: Sequence[Any], notes: Sequence[Note]) -> None:
+    def __init__(self, parts: Sequence[Any], given: Iterable[str], notes: Sequence[Note]) -> None:
         self._parts = {type(part): part for part in parts}
+        self._given = frozenset(given)
         self.notes = tuple(notes)
 
     def __getitem__(self, kind: type[P]) -> P:
         return cast("P", self._parts[kind])
+
+    def is_set(self, key: str) -> bool:
+        """Whether somebody set the key, be it to its default."""
+        return key in self._given
 
     def properties(self) -> dict[str, str]:
         """Upstream key -> text, of all parts."""
@@ -114,7 +119,7 @@ def load(
     parts = [_fill(kind, fields[kind], last, problems.setdefault) for kind in kinds]
     if problems:
         raise ConfigError("\n".join(problems[place] for place in (*given, *kinds) if place in problems))
-    return Settings(parts, notes)
+    return Settings(parts, last, notes)
 
 
 def read_file(path: Path) -> list[Given]:

@@ -10,8 +10,8 @@ import asyncio
 import gc
 import os
 import signal
-from collections.abc import Callable, Coroutine, Iterator, Sequence
-from contextlib import AsyncExitStack, contextmanager
+from collections.abc import AsyncIterator, Callable, Coroutine, Iterable, Iterator
+from contextlib import AsyncExitStack, asynccontextmanager, contextmanager
 from types import FrameType
 from typing import Any, Protocol
 
@@ -66,14 +66,16 @@ class Stop:
 
 
 async def serve(
-    servers: Sequence[Server],
+    servers: Iterable[Server],
     *,
-    ready: Callable[[], None] = lambda: None,
     stop: Stop,
+    ready: Callable[[], None] = lambda: None,
     drain_s: float = DRAIN_SECONDS,
 ) -> None:
     """Run servers until `stop`; return when all are closed.
 
+    servers: each is started before the next one is taken, so that a generator can build it from what the first bound.
+    ready:   called once all have started.
     Raises: what a server's start or run raised, after closing all.
     """
     try:
@@ -88,12 +90,26 @@ async def serve(
                     break
             else:
                 ready()
-                gc.collect()
-                gc.freeze()
                 await stop.wait()
             for server, task in reversed(running):
                 await _drain(server, drain_s)
                 task.cancel()
+    except BaseExceptionGroup as failures:
+        raise _first(failures) from None
+
+
+@asynccontextmanager
+async def running(*servers: Server, drain_s: float = DRAIN_SECONDS) -> AsyncIterator[None]:
+    """Servers inside an application: started on entry; drained and closed on exit."""
+    stop, started = Stop(), asyncio.Event()
+    try:
+        async with asyncio.TaskGroup() as group:
+            group.create_task(serve(servers, stop=stop, ready=started.set, drain_s=drain_s))
+            await started.wait()
+            try:
+                yield
+            finally:
+                stop.set()
     except BaseExceptionGroup as failures:
         raise _first(failures) from None
 
@@ -108,6 +124,12 @@ def run_process(main: Callable[[Stop], Coroutine[Any, Any, None]]) -> None:
 
     with asyncio.Runner(loop_factory=_loop_factory()) as runner:
         runner.run(wired())
+
+
+def freeze_start_up() -> None:
+    """Take what was made during the start out of garbage collection: it stays as long as the process."""
+    gc.collect()
+    gc.freeze()
 
 
 @contextmanager

@@ -15,6 +15,7 @@ from pathlib import Path
 from typing import Any, cast
 
 import structlog
+from structlog.typing import Processor
 
 ROOT = "rmq_server"
 LEVELS = ("debug", "info", "warning", "error")
@@ -162,4 +163,9 @@ def _timestamp(created: float) -> str:
     return f"{time.strftime('%Y-%m-%d %H:%M:%S', time.localtime(created))}.{int(created * 1000) % 1000:03d}"
 
 
-_PROCESSORS = [structlog.stdlib.filter_by_level, structlog.stdlib.add_log_level, RateLimit(), _to_record]
+_PROCESSORS: list[Processor] = [
+    structlog.stdlib.filter_by_level,
+    structlog.stdlib.add_log_level,
+    RateLimit(),
+    _to_record,
+]

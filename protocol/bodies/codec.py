@@ -45,10 +45,11 @@ def decode_body(kind: type[T], data: bytes) -> T:
     Null members count as absent, numbers and booleans may be strings, maps may have fastjson's bare or object keys.
     Raises: RemoteProtocolError naming the place.
     """
+    data = data or b"{}"
     if _REFERENCE in data:  # would read as an object without members
         return convert_body(kind, fastjson.loads(data))
     try:
-        return msgspec.json.decode(data or b"{}", type=kind, strict=False)
+        return msgspec.json.decode(data, type=kind, strict=False)
     except (msgspec.MsgspecError, RecursionError, UnicodeDecodeError):
         return convert_body(kind, fastjson.loads(data))
 

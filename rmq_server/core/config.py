@@ -38,7 +38,7 @@ class Given(NamedTuple):
 
 
 class Note(NamedTuple):
-    """A key that was read and does nothing, or not what it says."""
+    """A key that was read and has no effect, and why."""
 
     given: Given
     reason: str
@@ -122,6 +122,11 @@ def load(
     return Settings(parts, last, notes)
 
 
+def given_arguments(*arguments: tuple[str, object, str]) -> list[Given]:
+    """(key, value, option) triples as given keys; those whose value is None were not given."""
+    return [Given(key, str(value), option) for key, value, option in arguments if value is not None]
+
+
 def read_file(path: Path) -> list[Given]:
     """The entries of a `key=value` file.
 
@@ -173,7 +178,7 @@ def _classify(
     elif key not in known:
         problem(item, f"{where}: unknown key `{key}`{_hint(key, supported | known.keys())}")
     elif value != known[key]:
-        note(Note(item, "not supported, has no effect"))
+        note(Note(item, "not supported"))
 
 
 def _hint(key: str, candidates: Iterable[str]) -> str:

@@ -94,6 +94,7 @@ async def serve(
             for server, task in reversed(running):
                 await _drain(server, drain_s)
                 task.cancel()
+                await asyncio.wait([task])
     except BaseExceptionGroup as failures:
         raise _first(failures) from None
 

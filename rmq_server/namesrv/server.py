@@ -1,6 +1,7 @@
 """NameServer: the composition root. Builds, wires, runs; no behaviour."""
 
 import asyncio
+import errno
 
 from protocol.address import format_address
 from rmq_server.core.clock import Clock, SystemClock
@@ -18,6 +19,8 @@ from rmq_server.net.peer import Peer
 from rmq_server.net.router import Router
 
 _log = get_logger("namesrv")
+
+_LOCAL = {"0.0.0.0": "127.0.0.1", "::": "::1", "": "127.0.0.1"}
 
 
 class NameServer:
@@ -39,11 +42,17 @@ class NameServer:
         )
         self._listener = Listener(self._router, idle_timeout_s=config.server_channel_max_idle_time_s)
         self._port = config.listen_port
+        self._is_open = False
 
     @property
     def address(self) -> str:
         """`host:port` that it is bound to."""
         return format_address(self._config.bind_address, self._port)
+
+    @property
+    def local_address(self) -> str:
+        """`host:port` by which this machine reaches it."""
+        return format_address(_LOCAL.get(self._config.bind_address, self._config.bind_address), self._port)
 
     @property
     def addresses(self) -> dict[str, str]:
@@ -59,7 +68,8 @@ class NameServer:
         try:
             self._port = await self._listener.bind(self._config.bind_address, self._config.listen_port)
         except OSError as error:
-            raise StartupError(f"the nameserver cannot listen on {self.address}: {error.strerror or error}") from None
+            raise StartupError(_bind_failure(self.address, error)) from None
+        self._is_open = True
         _log.info("nameserver started", address=self.address)
 
     async def run(self) -> None:
@@ -78,9 +88,17 @@ class NameServer:
     async def close(self) -> None:
         """Close all connections."""
         await self._listener.close()
-        _log.info("nameserver stopped", address=self.address)
+        if self._is_open:
+            self._is_open = False
+            _log.info("nameserver stopped", address=self.address)
 
     def _forget_silent_brokers(self) -> None:
         for broker in self.routes.expire():
             if isinstance(broker.channel, Peer):
                 broker.channel.close()
+
+
+def _bind_failure(address: str, error: OSError) -> str:
+    if error.errno == errno.EADDRINUSE:
+        return f"{address} is in use: another NameServer runs there; choose another listenPort, 0 takes a free one"
+    return f"{address} cannot be listened on: {error.strerror or error}"

@@ -215,8 +215,8 @@ class MessageStore:
     def put(self, record: Record, tags_code: int, *, deferred: bool = False) -> PutResult:
         """Append one message at the end of its queue; sets its offsets and store time.
 
-        deferred: the caller tells nobody before `when_durable` called back, so one write may take the whole turn.
-        Otherwise the record survives the death of this process once put returned.
+        deferred: the caller tells nobody before `when_durable` called back or `write_out` returned, so that one write
+        takes several records. Otherwise the record survives the death of this process once put returned.
         Raises: NoSpace, MessageTooLarge, StoreReadOnly, StoreClosed; LocalProtocolError for what cannot be encoded.
         Nothing was stored then.
         """
@@ -276,6 +276,17 @@ class MessageStore:
             queue.push(record.physical_offset, stop - record.physical_offset, tags_code)
         queue.tags_codes.extend(tags_codes)
         return PutResult(first, start, end)
+
+    def write_out(self) -> None:
+        """Hand what was put `deferred` to the operating system, so that it survives the death of this process.
+
+        Raises: StoreError; the messages then stay pending, and must not be acknowledged.
+        """
+        try:
+            self._log.write_out()
+        except StoreError as error:
+            self._stall(error)
+            raise
 
     def when_durable(self, end_offset: int, callback: Callable[[FlushResult], None]) -> None:
         """Call back on the loop, in the order of the calls, once everything before `end_offset` is on disk.
@@ -337,6 +348,12 @@ class MessageStore:
     def earliest_store_time(self, topic: str, queue_id: int) -> int:
         """When the oldest message of a queue was stored, Unix milliseconds; -1 when it is empty."""
         return self.store_time(topic, queue_id, self.min_offset(topic, queue_id))
+
+    def is_near_end(self, topic: str, queue_id: int, offset: int) -> bool:
+        """Whether a reader at this queue offset would read recent data; also true of a queue that is still empty."""
+        queue = self._queue_of.get((topic, queue_id))
+        entry = queue.entry(offset) if queue and queue.min_offset <= offset < queue.max_offset else None
+        return entry is None or self._reader.is_near_end(entry[0])
 
     def queue_ids(self, topic: str) -> list[int]:
         """The queues of a topic that ever had a message."""
@@ -443,10 +460,7 @@ class MessageStore:
             for queue in touched:
                 queue.write(self._turn_ms)
         except StoreError as error:
-            if isinstance(error, NoSpace):
-                self._refusal = self._refusal or error
-            else:
-                self._fail(error)
+            self._stall(error)
             return
         self._turn_open = False
         if isinstance(self._refusal, NoSpace):
@@ -461,6 +475,13 @@ class MessageStore:
         if self.sync_flush:
             self._commit.request(self._log.written, self._last_ms)
         self._publish()
+
+    def _stall(self, error: StoreError) -> None:
+        """Refuse puts: until there is space again, or for good."""
+        if isinstance(error, NoSpace):
+            self._refusal = self._refusal or error
+        else:
+            self._fail(error)
 
     def _flushed(self) -> None:
         self._end_turn()

@@ -48,7 +48,8 @@ class OffsetProcessor:
             return Reply(header=OffsetReply(offset=offset))
         if header.set_zero_if_not_found is False:
             raise Reject(ResponseCode.QUERY_NOT_FOUND, "Not found, do not set to zero, maybe this group boot first")
-        if self._store.reads_from_memory(header.topic, header.queue_id, 0):
+        queue = header.topic, header.queue_id
+        if self._store.min_offset(*queue) == 0 and self._store.is_near_end(*queue, 0):
             return Reply(header=OffsetReply(offset=0))
         raise Reject(ResponseCode.QUERY_NOT_FOUND, "Not found, V3_0_6_SNAPSHOT maybe this group consumer boot first")
 

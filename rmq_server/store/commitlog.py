@@ -11,7 +11,7 @@ are reserved past `end`, so that the write itself cannot run out of space; a fai
 Source: apache/rocketmq: store/.../CommitLog.java
 """
 
-from collections.abc import Iterator, Sequence
+from collections.abc import Callable, Iterator, Sequence
 from pathlib import Path
 
 from protocol.record import (
@@ -26,7 +26,7 @@ from protocol.record import (
     prefix,
     store_timestamp,
 )
-from rmq_server.store.errors import MessageTooLarge, NoSpace
+from rmq_server.store.errors import MessageTooLarge, NoSpace, from_os_error
 from rmq_server.store.files import Files
 from rmq_server.store.layout import BLANK_BYTES, PAGE_BYTES, blank
 from rmq_server.store.mapped_file import MappedFile
@@ -34,6 +34,10 @@ from rmq_server.store.mapped_file_queue import MappedFileQueue
 
 _SCAN_CHUNK = 1 << 20
 _NO_ROOM = -1
+
+
+def _nowhere(data: bytes, offset: int) -> None:
+    raise AssertionError("nothing is pending before there is room")
 
 
 class CommitLog:
@@ -45,7 +49,8 @@ class CommitLog:
         self.written = 0
         self._reserve_bytes = min(reserve_bytes, segment_bytes)
         self._pending: list[bytes] = []
-        self._active: MappedFile | None = None
+        self._pwrite: Callable[[bytes, int], None] = _nowhere
+        self._active_start = 0
         self._limit = _NO_ROOM  # the last offset at which a record may end without asking for more room
 
     @property
@@ -91,9 +96,11 @@ class CommitLog:
         pending = self._pending
         if not pending:
             return
-        assert self._active is not None
         data = pending[0] if len(pending) == 1 else b"".join(pending)
-        self._active.write(data, self.written)
+        try:
+            self._pwrite(data, self.written - self._active_start)
+        except OSError as error:
+            raise from_os_error(error, self.segments.directory, self.written) from error
         self.written += len(data)
         pending.clear()
 
@@ -133,7 +140,6 @@ class CommitLog:
         Whole segments after it are deleted. A stale record must not reappear behind a shorter new one.
         """
         changed = self.segments.remove_from(end)
-        self._active = None
         segment = self.segments.find(end)
         if segment is not None:
             changed |= segment.erase(end)
@@ -161,7 +167,7 @@ class CommitLog:
             segment = following
         else:
             limit = self._reserve(segment, self.end, size)
-        self._active = segment
+        self._pwrite, self._active_start = segment.pwrite, segment.start
         self._limit = limit - BLANK_BYTES
 
     def _close_segment(self, full: MappedFile) -> None:

@@ -20,6 +20,8 @@ if sys.platform != "win32":
 
 Data = bytes | bytearray | memoryview
 
+_pread, _pwrite = os.pread, os.pwrite
+
 
 @dataclass(frozen=True, slots=True)
 class DirEntry:
@@ -59,8 +61,8 @@ class File(Protocol):
         """Reserve disk blocks without changing content or size, so that writing there cannot run out of space."""
         ...
 
-    def next_data(self, offset: int) -> int | None:
-        """The first offset from here on that may hold anything but zeros."""
+    def data_ranges(self, offset: int) -> list[tuple[int, int]]:
+        """The parts from `offset` on, as (start, end), that may hold anything but zeros."""
         ...
 
     def sync(self) -> None:
@@ -115,13 +117,13 @@ class OsFile:
         return os.fstat(self._fd).st_size
 
     def pread(self, length: int, offset: int) -> bytes:
-        return os.pread(self._fd, length, offset)
+        return _pread(self._fd, length, offset)
 
     def pwrite(self, data: Data, offset: int) -> None:
-        written = os.pwrite(self._fd, data, offset)
+        written = _pwrite(self._fd, data, offset)
         while written < len(data):
             # Short writes happen at the end of the space; the next one raises.
-            written += os.pwrite(self._fd, memoryview(data)[written:], offset + written)
+            written += _pwrite(self._fd, memoryview(data)[written:], offset + written)
 
     def map(self) -> memoryview:
         return memoryview(mmap(self._fd, 0, access=ACCESS_READ))
@@ -134,13 +136,17 @@ class OsFile:
         if sys.platform != "darwin" and sys.platform != "win32":
             os.posix_fallocate(self._fd, offset, length)
 
-    def next_data(self, offset: int) -> int | None:
+    def data_ranges(self, offset: int) -> list[tuple[int, int]]:
+        size = self.size()
         if sys.platform == "win32":
-            return offset
-        try:
-            return os.lseek(self._fd, offset, os.SEEK_DATA)
-        except OSError:  # ENXIO: nothing but a hole is left
-            return None
+            return [(offset, size)] if offset < size else []
+        ranges = []
+        with contextlib.suppress(OSError):  # ENXIO: nothing but a hole is left
+            while offset < size:
+                start = os.lseek(self._fd, offset, os.SEEK_DATA)
+                offset = os.lseek(self._fd, start, os.SEEK_HOLE)
+                ranges.append((start, offset))
+        return ranges
 
     def sync(self) -> None:
         if sys.platform == "darwin":

@@ -10,13 +10,13 @@ disk is an error instead of SIGBUS, and prewriting zeros, which writes everythin
 Differs: upstream writes the CommitLog through the mapping.
 """
 
+from collections.abc import Callable
 from pathlib import Path
 
 from rmq_server.store.errors import StoreError, from_os_error
 from rmq_server.store.files import Data, File, Files
 
 _ERASE_CHUNK = 1 << 20
-_ZEROS = bytes(_ERASE_CHUNK)
 
 
 class MappedFile:
@@ -50,6 +50,11 @@ class MappedFile:
             self._opened().pwrite(data, offset - self.start)
         except OSError as error:
             raise from_os_error(error, self.path, offset) from error
+
+    @property
+    def pwrite(self) -> Callable[[Data, int], None]:
+        """The bare write of the hot path: offsets count from the file's start, and it raises OSError."""
+        return self._opened().pwrite
 
     def read(self, length: int, offset: int) -> bytes:
         """Up to `length` bytes at an offset of the log, never more than the file has."""
@@ -87,15 +92,13 @@ class MappedFile:
         found = False
         file = self._opened()
         try:
-            at = file.next_data(offset - self.start)
-            while at is not None and at < self.size:
-                chunk = file.pread(min(_ERASE_CHUNK, self.size - at), at)
-                if not chunk:
-                    break
-                if chunk != _ZEROS[: len(chunk)]:
-                    file.pwrite(_ZEROS[: len(chunk)], at)
-                    found = True
-                at = file.next_data(at + len(chunk)) if at + len(chunk) < self.size else None
+            # All ranges first: reading lets the kernel read ahead, and what it read counts as data from then on.
+            for start, end in file.data_ranges(offset - self.start):
+                for at in range(start, end, _ERASE_CHUNK):
+                    chunk = file.pread(min(_ERASE_CHUNK, end - at), at)
+                    if chunk.strip(b"\0"):
+                        file.pwrite(bytes(len(chunk)), at)
+                        found = True
         except OSError as error:
             raise from_os_error(error, self.path, offset) from error
         return found

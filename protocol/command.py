@@ -48,7 +48,7 @@ class RemotingCommand(msgspec.Struct, gc=False):
     opaque:         the requester's correlation number; the response repeats it.
     flag:           RpcFlag bits.
     language:       name of the sender's language; JAVA when it did not say, None for an unknown number.
-    ext_fields:     the header fields, raw JSON or a map.
+    ext_fields:     the header fields, raw JSON or a map; None when the sender has no header class.
     serialize_type: the codec that it came in, or shall leave in.
     """
 
@@ -173,7 +173,7 @@ def _decode_json(header: bytes, body: bytes) -> RemotingCommand:
         language,
         head.version,
         head.remark,
-        head.ext_fields,
+        head.ext_fields or None,
         body,
         SerializeType.JSON,
     )
@@ -198,7 +198,7 @@ def _decode_json_tolerantly(header: bytes, body: bytes) -> RemotingCommand:
     language = fields.get("language", "JAVA")
     if isinstance(language, int):
         language = _LANGUAGE_NAMES.get(language)
-    remark = fields.get("remark")
+    remark, ext = fields.get("remark"), fields.get("extFields")
     return RemotingCommand(
         code=numbers["code"],
         flag=numbers["flag"],
@@ -206,7 +206,7 @@ def _decode_json_tolerantly(header: bytes, body: bytes) -> RemotingCommand:
         language=language if isinstance(language, str) else None,
         version=numbers["version"],
         remark=None if remark is None else str(remark),
-        ext_fields=ext_from_values(fields.get("extFields")),
+        ext_fields=None if ext is None else ext_from_values(ext),
         body=body,
     )
 

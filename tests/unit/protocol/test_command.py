@@ -401,6 +401,13 @@ def test_request_flags():
     assert not request_command(1, oneway=True).is_response
 
 
+@pytest.mark.parametrize("text", ['{"code":1}', '{"code":"1"}', '{"code":"1","extFields":null}'])
+def test_absent_ext_stays_absent(text):
+    found = from_json(text)
+    assert found.ext_fields is None
+    assert b"extFields" not in encode_command(found)
+
+
 def test_ext_fields_of_a_json_frame_are_not_read_until_asked_for():
     found = from_json('{"code":1,"extFields":{"topic":"T1"}}')
     assert isinstance(found.ext_fields, msgspec.Raw)

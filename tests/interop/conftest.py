@@ -8,7 +8,6 @@ A session starts one cluster, and every test uses topics and groups of its own.
 """
 
 from collections.abc import Generator, Iterator
-from pathlib import Path
 
 import pytest
 
@@ -72,9 +71,3 @@ def apache(needs_java: None, tmp_path_factory: pytest.TempPathFactory) -> Iterat
     """Apache's servers, for our client, whatever --against says."""
     with apache_cluster(tmp_path_factory.mktemp("apache-for-our-client")) as cluster:
         yield cluster
-
-
-@pytest.fixture
-def directory(tmp_path: Path) -> Path:
-    """Where this test's programs leave their output."""
-    return tmp_path

@@ -17,19 +17,19 @@ _QUEUES = {0, 1, 2, 3}
 
 
 @pytest.fixture
-def programs(cluster: Cluster, directory: Path) -> Path:
+def programs(cluster: Cluster, tmp_path: Path) -> Path:
     """The folder of the three programs, built for the cluster's address."""
     if reason := missing("go"):
         pytest.skip(reason)
-    return go_programs(_SOURCES, directory / "bin", ("127.0.0.1:9876", cluster.namesrv))
+    return go_programs(_SOURCES, tmp_path / "bin", ("127.0.0.1:9876", cluster.namesrv))
 
 
 @pytest.mark.sample
-def test_article_of_load_balancing(programs: Path, directory: Path) -> None:
+def test_article_of_load_balancing(programs: Path, tmp_path: Path) -> None:
     """Ten sends succeed; two consumers have two queues each; when one is killed, the other has all four."""
 
     def send_ten() -> list[str]:
-        with Program("producer", [str(programs / "producer")], directory) as producer:
+        with Program("producer", [str(programs / "producer")], tmp_path) as producer:
             output = producer.finish().output()
         assert len(_SENT.findall(output)) == 10, output
         return _SENT.findall(output)
@@ -56,8 +56,8 @@ def test_article_of_load_balancing(programs: Path, directory: Path) -> None:
 
     send_ten()
     with (
-        Program("consumer1", [str(programs / "consumer1")], directory) as consumer1,
-        Program("consumer2", [str(programs / "consumer2")], directory) as consumer2,
+        Program("consumer1", [str(programs / "consumer1")], tmp_path) as consumer1,
+        Program("consumer2", [str(programs / "consumer2")], tmp_path) as consumer2,
     ):
         until(
             lambda: shares(consumer1, consumer2) == {"Consumer1": {0, 1}, "Consumer2": {2, 3}},

@@ -20,9 +20,9 @@ every_flavour_sampled = pytest.mark.parametrize(
 
 
 @pytest.fixture
-def client(flavour: tuple[str, str], needs_java: None, cluster: Cluster, directory: Path) -> JavaClient:
+def client(flavour: tuple[str, str], needs_java: None, cluster: Cluster, tmp_path: Path) -> JavaClient:
     version, codec = flavour
-    return JavaClient(version=version, codec=codec, namesrv=cluster.namesrv, directory=directory)
+    return JavaClient(version=version, codec=codec, namesrv=cluster.namesrv, directory=tmp_path)
 
 
 @pytest.fixture

@@ -10,13 +10,13 @@ from tests.interop.peers import LAST_4X, Cluster, mqadmin, until
 
 
 @pytest.mark.usefixtures("needs_java")
-def test_mqadmin(cluster: Cluster, directory: Path) -> None:
+def test_mqadmin(cluster: Cluster, tmp_path: Path) -> None:
     """A topic made, written to and looked at with mqadmin is the same to each of its commands."""
     if LAST_4X in cluster.kind:
         pytest.skip("topicStatus of mqadmin 5 asks for GET_TOPIC_CONFIG (351), which a 4.x broker does not know")
 
     def run(command: str, *arguments: str) -> str:
-        return mqadmin(directory, command, "-n", cluster.namesrv, *arguments)
+        return mqadmin(tmp_path, command, "-n", cluster.namesrv, *arguments)
 
     [broker] = [line.split() for line in run("clusterList").splitlines() if cluster.broker in line]
     cluster_name, broker_name, broker_id = broker[:3]

@@ -23,8 +23,8 @@ def topic(apache: Cluster, request: pytest.FixtureRequest) -> str:
 
 
 @pytest.fixture
-def java_client(apache: Cluster, directory: Path) -> JavaClient:
-    return JavaClient(version=REFERENCE, codec="JSON", namesrv=apache.namesrv, directory=directory)
+def java_client(apache: Cluster, tmp_path: Path) -> JavaClient:
+    return JavaClient(version=REFERENCE, codec="JSON", namesrv=apache.namesrv, directory=tmp_path)
 
 
 async def test_java_consumes_what_we_send(apache: Cluster, topic: str, java_client: JavaClient) -> None:

@@ -3,6 +3,7 @@
 from protocol.message import Message, MessageExt, MessageQueue
 from rmq_client.backoff import BackoffPolicy
 from rmq_client.config import ClientConfig, ConsumeFrom, ConsumerConfig, ProducerConfig
+from rmq_client.consumer.push import PushConsumer
 from rmq_client.errors import BrokerError, ClientError
 from rmq_client.producer import Producer, QueueSelector
 from rmq_client.results import PullResult, PullStatus, SendResult, SendStatus
@@ -21,6 +22,7 @@ __all__ = [
     "ProducerConfig",
     "PullResult",
     "PullStatus",
+    "PushConsumer",
     "QueueSelector",
     "SendResult",
     "SendStatus",

@@ -1,0 +1,1 @@
+"""Consumers: pull, dispatch, rebalance, offsets."""

@@ -8,6 +8,7 @@ from pathlib import Path
 
 import click
 
+from protocol.errors import RocketMQError
 from rmq_server.cli.options import LogOptions
 from rmq_server.cli.ports_file import PortsFile
 from rmq_server.core import lifecycle, log
@@ -24,6 +25,7 @@ class Program:
         self.name = name
         self._logs = logs
         self._ports_file = PortsFile(ports_file)
+        self._is_up = False
 
     def serve(
         self,
@@ -37,7 +39,7 @@ class Program:
 
         ready_line: printed when all have started.
         bound:      for the ports file, then too.
-        Raises: StartupError.
+        Raises: RocketMQError when it cannot start; SystemExit.
         """
         self._configure_logs()
         for (key, value, where), reason in notes:
@@ -45,6 +47,7 @@ class Program:
         self._ports_file.remove()
 
         def announce() -> None:
+            self._is_up = True
             self._ports_file.write(bound())
             click.echo(ready_line())
             lifecycle.freeze_start_up()
@@ -54,8 +57,20 @@ class Program:
 
         try:
             lifecycle.run_process(main)
+        except Exception as error:
+            raise self._reason(error) from error
         finally:
             self._ports_file.remove()
+
+    def _reason(self, error: Exception) -> BaseException:
+        """Before everything is up, what the system refuses is for the user to mend; after that, an error is ours."""
+        if self._is_up:
+            _log.error("server failed", exc_info=error)
+            return SystemExit(1)
+        if isinstance(error, OSError):
+            place = f"{error.filename}: " if error.filename else ""
+            return StartupError(f"cannot start: {place}{error.strerror or error}")
+        return error
 
     def _configure_logs(self) -> None:
         style, level, directory = self._logs
@@ -70,7 +85,7 @@ def failures_as_sentences(name: str) -> Iterator[None]:
     """A start that cannot be becomes one sentence on stderr for each problem, and exit code 1."""
     try:
         yield
-    except StartupError as error:
+    except RocketMQError as error:
         for line in str(error).splitlines():
             click.echo(f"{name}: {line}", err=True)
         sys.exit(1)

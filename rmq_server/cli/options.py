@@ -11,7 +11,7 @@ F = TypeVar("F", bound=Callable[..., Any])
 CONTEXT = {"help_option_names": ["-h", "--help"], "max_content_width": 100}
 
 
-class _Port(click.ParamType):
+class _Port(click.ParamType[int]):
     """A TCP port, 0 included."""
 
     name = "port"

@@ -2,6 +2,7 @@
 
 import asyncio
 import errno
+import os
 
 from protocol.address import format_address
 from rmq_server.core.clock import Clock, SystemClock
@@ -101,4 +102,4 @@ class NameServer:
 def _bind_failure(address: str, error: OSError) -> str:
     if error.errno == errno.EADDRINUSE:
         return f"{address} is in use: another NameServer runs there; choose another listenPort, 0 takes a free one"
-    return f"{address} cannot be listened on: {error.strerror or error}"
+    return f"cannot listen on {address}: {os.strerror(error.errno) if error.errno else error}"

@@ -6,6 +6,7 @@ Source: apache/rocketmq: client/.../consumer/store/RemoteBrokerOffsetStore.java;
 
 import asyncio
 from collections.abc import Iterable
+from datetime import datetime
 
 from protocol.codes import ResponseCode
 from protocol.command import RemotingCommand, request_command
@@ -152,3 +153,8 @@ async def search_offset(instance: ClientInstance, queue: MessageQueue, timestamp
     header = SearchOffsetHeader(topic=queue.topic, queue_id=queue.queue_id, timestamp=timestamp_ms)
     reply, _ = await instance.call(link, SEARCH_OFFSET_BY_TIMESTAMP, header)
     return reply.offset
+
+
+def unix_ms(when: datetime | float) -> int:
+    """Unix milliseconds of a datetime (naive: local time) or of Unix seconds."""
+    return int((when.timestamp() if isinstance(when, datetime) else when) * 1000)

@@ -8,7 +8,6 @@ import asyncio
 from collections.abc import Mapping
 from contextlib import AsyncExitStack
 from dataclasses import dataclass
-from datetime import datetime
 from typing import Any, Self
 
 from protocol.bodies.codec import decode_body
@@ -27,7 +26,7 @@ from protocol.message import MessageQueue
 from protocol.names import RETRY_PREFIX, check_group, retry_topic
 from rmq_client.config import ClientConfig, ConsumeFrom, ConsumerConfig, merged
 from rmq_client.consumer.dispatch import Dispatcher, Handler, MessageLoop
-from rmq_client.consumer.offsets import OffsetStore, max_offset, search_offset
+from rmq_client.consumer.offsets import OffsetStore, max_offset, search_offset, unix_ms
 from rmq_client.consumer.process_queue import ProcessQueue
 from rmq_client.consumer.puller import Puller
 from rmq_client.consumer.rebalance import allocate, change_of
@@ -250,19 +249,16 @@ class PushConsumer:
     async def _start_of(self, queue: MessageQueue) -> int:
         """Where to begin: the committed offset, else where the configuration says."""
         begin = self._config.consume_from
-        by_time = not isinstance(begin, ConsumeFrom)
         # With a time the broker must not guess 0 for a young queue: the time decides.
-        stored = await self._offsets.fetch(queue, guess_zero=not by_time)
+        stored = await self._offsets.fetch(queue, guess_zero=isinstance(begin, ConsumeFrom))
+        retries = queue.topic.startswith(RETRY_PREFIX)
         if stored is not None:
             return stored
-        if queue.topic.startswith(RETRY_PREFIX):
-            return await max_offset(self._instance, queue) if by_time else 0
-        if begin is ConsumeFrom.FIRST:
-            return 0
-        if begin is ConsumeFrom.LAST:
-            return await max_offset(self._instance, queue)
-        seconds = begin.timestamp() if isinstance(begin, datetime) else float(begin)
-        return await search_offset(self._instance, queue, int(seconds * 1000))
+        if not isinstance(begin, ConsumeFrom):
+            if retries:
+                return await max_offset(self._instance, queue)
+            return await search_offset(self._instance, queue, unix_ms(begin))
+        return 0 if retries or begin is ConsumeFrom.FIRST else await max_offset(self._instance, queue)
 
     async def _on_illegal_offset(self, process_queue: ProcessQueue, right: int) -> None:
         """The broker says where the queue really begins or ends: commit that and start the queue anew."""

@@ -52,6 +52,26 @@ def renamed(header: type[H], name: str, wire_names: Mapping[str, str]) -> type[H
     return cast("type[H]", twin)
 
 
+class HeaderField(NamedTuple):
+    """What the wire knows of one field: kind is bool, int or str; low and high bound an integer."""
+
+    name: str
+    wire_name: str
+    required: bool
+    kind: type
+    low: int
+    high: int
+
+
+@lru_cache(maxsize=512)
+def header_fields(header: type[Header]) -> tuple[HeaderField, ...]:
+    """The fields of a header in the order of their definition."""
+    return tuple(
+        HeaderField(field.name, field.encode_name, field.required, *_kind(field.type))
+        for field in msgspec.structs.fields(header)
+    )
+
+
 def to_ext(header: Header) -> dict[str, str]:
     """A header as the string map that goes on the wire."""
     ext = {}
@@ -132,7 +152,7 @@ def scalar_text(value: object) -> str:
 def _from_ext_tolerantly(header: type[H], ext: Mapping[str, Any]) -> H:
     """The slow way: only the fields we know, each judged by itself, so that an error names one field."""
     values: dict[str, Any] = {}
-    for field in _fields(header):
+    for field in header_fields(header):
         value = ext.get(field.wire_name)
         if value is None:
             if field.required:
@@ -148,7 +168,7 @@ def _from_ext_tolerantly(header: type[H], ext: Mapping[str, Any]) -> H:
     return header(**values)
 
 
-def _integer(field: "_Field", text: str) -> int:
+def _integer(field: HeaderField, text: str) -> int:
     try:
         value = int(text) if len(text) <= _MAX_DIGITS else None
     except ValueError:
@@ -175,23 +195,6 @@ def _text(value: object) -> str:
 _decode_strings = msgspec.json.Decoder(dict[str, str]).decode
 
 
-class _Field(NamedTuple):
-    name: str
-    wire_name: str
-    required: bool
-    kind: type
-    low: int
-    high: int
-
-
-@lru_cache(maxsize=512)
-def _fields(header: type[Header]) -> tuple[_Field, ...]:
-    return tuple(
-        _Field(field.name, field.encode_name, field.required, *_kind(field.type))
-        for field in msgspec.structs.fields(header)
-    )
-
-
 def _kind(annotation: Any) -> tuple[type, int, int]:
     """The scalar type of a field and, of an integer, its range."""
     info = msgspec.inspect.type_info(annotation)
@@ -206,7 +209,7 @@ def _kind(annotation: Any) -> tuple[type, int, int]:
 
 @lru_cache(maxsize=512)
 def _names(header: type[Header]) -> tuple[tuple[str, str], ...]:
-    return tuple((field.name, field.wire_name) for field in _fields(header))
+    return tuple((field.name, field.wire_name) for field in header_fields(header))
 
 
 @lru_cache(maxsize=512)

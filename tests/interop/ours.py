@@ -25,12 +25,13 @@ def _broker_command(ports_file: Path, namesrv: str, store: Path) -> list[str]:
     ]
 
 
-def _remoting_port(ports_file: Path) -> int | None:
-    """The port for clients, once the server has written its file."""
+def _port(ports_file: Path, server: str) -> int | None:
+    """The port for clients, once the server is ready and has put its file in place: {"namesrv": "host:port"}."""
     try:
-        return int(json.loads(ports_file.read_text(encoding="utf-8"))["remoting"])
-    except (FileNotFoundError, json.JSONDecodeError):
-        return None  # not there, or not yet whole
+        address: str = json.loads(ports_file.read_text(encoding="utf-8"))[server]
+    except FileNotFoundError:
+        return None
+    return int(address.rpartition(":")[2])
 
 
 @contextmanager
@@ -60,6 +61,6 @@ def our_cluster(directory: Path, *, seconds: float = 30) -> Iterator[Cluster]:
 def _wait_for_port(program: Program, ports_file: Path, seconds: float) -> int:
     def bound() -> int | None:
         program.check_running()
-        return _remoting_port(ports_file)
+        return _port(ports_file, program.name)
 
     return until(bound, seconds=seconds, what=lambda: f"the ports of {program.report()}")

@@ -1,0 +1,1 @@
+"""Ours against Apache's published broker, one loaded at a time in short alternating windows."""

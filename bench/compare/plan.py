@@ -1,0 +1,47 @@
+"""What a comparison does, as data."""
+
+from dataclasses import dataclass
+
+from bench.load.cases import BATCH, CASES, PULL, SEND_ALONE, SEND_BINARY, SEND_JSON, SENDS, Case
+
+ASYNC_FLUSH = "ASYNC_FLUSH"
+SYNC_FLUSH = "SYNC_FLUSH"
+
+
+@dataclass(frozen=True, kw_only=True)
+class Plan:
+    """How long and how often.
+
+    windows:         of a case, both servers together; they come in pairs.
+    window_s:        length of one.
+    warm_messages:   Apache gets at least so many before anything counts, so that its JVM has compiled what they need.
+    pulled_messages: in the topic that is pulled from.
+    """
+
+    windows: int = 12
+    window_s: float = 1.2
+    warm_messages: int = 400_000
+    pulled_messages: int = 102_400
+    queues: int = 8
+    server_core: int = 0
+    load_core: int = 1
+    modes: tuple[str, ...] = (ASYNC_FLUSH, SYNC_FLUSH)
+    cases: tuple[str, ...] = tuple(case.name for case in CASES)
+
+    def cases_of(self, mode: str) -> list[Case]:
+        """Pulls do not depend on the flush mode: they are measured with ASYNC_FLUSH only."""
+        known = CASES if mode == ASYNC_FLUSH or self.modes == (SYNC_FLUSH,) else SENDS
+        return [case for case in known if case.name in self.cases]
+
+
+QUICK = Plan(windows=4, window_s=0.6, warm_messages=200_000, pulled_messages=51_200)
+
+WARM_UP: tuple[tuple[Case, float], ...] = (
+    (SEND_JSON, 0.4),
+    (SEND_BINARY, 0.15),
+    (SEND_ALONE, 0.15),
+    (BATCH, 0.3),
+)
+"""Which sends the warm-up consists of, by their share of its messages."""
+
+WARM_PULLS = PULL

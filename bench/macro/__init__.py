@@ -1,0 +1,1 @@
+"""The whole path: our client in one process, our servers in others."""

@@ -1,0 +1,1 @@
+"""One operation each, in this process: header codecs, records, the store."""

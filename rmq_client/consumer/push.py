@@ -91,6 +91,7 @@ class PushConsumer:
         self._owned: dict[MessageQueue, _Owned] = {}
         self._stack = AsyncExitStack()
         self._closing = False
+        self._close_lock = asyncio.Lock()
 
     async def __aenter__(self) -> Self:
         async with AsyncExitStack() as stack:
@@ -148,9 +149,13 @@ class PushConsumer:
 
         Leaving the `async with` block does this; calling it earlier ends `run` and `async for`.
         """
-        if self._closing:
-            return
-        self._closing = True
+        async with self._close_lock:  # so that whoever comes second returns when it is done
+            if self._closing:
+                return
+            self._closing = True
+            await self._close()
+
+    async def _close(self) -> None:
         for owned in self._owned.values():
             owned.pull.cancel()
         await self._dispatcher.close(self._config.close_timeout_s)

@@ -233,10 +233,13 @@ class Broker:
     async def _save_changes(self) -> None:
         while True:
             await asyncio.sleep(self.config.persist_offsets_ms / 1000)
-            if self._offsets.needs_save:
-                await self._offsets.save()
-            if self._groups.needs_save:
-                await self._groups.save()
+            try:
+                if self._offsets.needs_save:
+                    await self._offsets.save()
+                if self._groups.needs_save:
+                    await self._groups.save()
+            except OSError as error:  # a full disk, perhaps: the next round tries again
+                _log.error("offsets and groups not saved", reason=error.strerror or str(error))
 
     async def _forget_silent_clients(self) -> None:
         while True:

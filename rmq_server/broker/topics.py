@@ -1,18 +1,23 @@
 """The topics of a broker: system topics, topics.json, automatic creation.
 
-One owner of TopicConfig and its DataVersion. A change is complete when `save` has returned: it is on disk then.
+One owner of TopicConfig and its DataVersion.
+Invariant: a topic that clients created can be seen only once it is on disk, so no acknowledged message is in a topic
+that a crash forgets.
 Source: apache/rocketmq: broker/.../topic/TopicConfigManager.java; behaviour.md 1.2, 1.3
 """
 
+import asyncio
 from collections.abc import Iterator
 
 import msgspec
 
 from protocol import names
 from protocol.bodies.topic_config import DataVersion, TopicConfig, TopicConfigTable
+from protocol.codes import ResponseCode
 from protocol.flags import PermName
 from rmq_server.broker.config import BrokerConfig
 from rmq_server.core.clock import Clock
+from rmq_server.core.errors import Reject
 from rmq_server.core.json_file import JsonFile
 
 SCHEDULE_QUEUES = 18
@@ -30,6 +35,7 @@ class TopicTable:
         self._topics: dict[str, TopicConfig] = {topic.topic_name: topic for topic in _system_topics(config)}
         self._system = frozenset(self._topics)
         self._version = DataVersion(timestamp=clock.now_ms())
+        self._change = asyncio.Lock()
 
     def load(self) -> None:
         """Merge topics.json over the system topics.
@@ -56,13 +62,24 @@ class TopicTable:
         """Whether the broker made the topic for itself."""
         return topic in self._system or names.is_system_topic(topic)
 
-    def put(self, topic: TopicConfig) -> bool:
-        """Create or change a topic; whether anything changed. `save` must follow."""
-        if self._topics.get(topic.topic_name) == topic:
-            return False
-        self._topics[topic.topic_name] = topic
-        self._version = self._version.next(self._clock.now_ms())
-        return True
+    async def store(self, topic: TopicConfig) -> bool:
+        """Create or change a topic, first on disk and then here; whether anything changed.
+
+        Raises: Reject when it cannot be written; nothing has changed then.
+        """
+        async with self._change:
+            if self._topics.get(topic.topic_name) == topic:
+                return False
+            version = self._version.next(self._clock.now_ms())
+            changed = {**self._topics, topic.topic_name: topic}
+            try:
+                await self._file.save(TopicConfigTable(data_version=version, topic_config_table=changed))
+            except OSError as error:
+                raise Reject(
+                    ResponseCode.SYSTEM_ERROR, f"topic[{topic.topic_name}] could not be written: {error.strerror}"
+                ) from error
+            self._topics, self._version = changed, version
+            return True
 
     def derive(self, topic: str, default_topic: str, queue_nums: int) -> TopicConfig | None:
         """The topic that a first send creates from its template, None when it may not be created.

@@ -29,8 +29,11 @@ from rmq_server.broker.groups import SubscriptionGroups
 from rmq_server.broker.queue_locks import QueueLocks
 from rmq_server.broker.topics import TopicTable
 from rmq_server.core.errors import Reject
+from rmq_server.core.log import get_logger
 from rmq_server.net.peer import Peer, Reply
 from rmq_server.net.router import Request
+
+_log = get_logger("broker")
 
 
 class ClientProcessor:
@@ -58,29 +61,36 @@ class ClientProcessor:
         beat = decode_body(HeartbeatData, request.body)
         for producer in beat.producer_data_set:
             self._producers.register(request.peer, beat.client_id, producer.group_name)
-        created = False
-        for consumer in beat.consumer_data_set:
-            created |= self._register(request.peer, beat, consumer)
+        new_topics = [
+            topic
+            for consumer in beat.consumer_data_set
+            if (topic := self._register(request.peer, beat, consumer)) is not None
+        ]
         reply = Reply(header=HeartbeatReply(is_support_heart_beat_v2=True, is_sub_change=True))
-        return self._save_then(reply, created) if created or self._groups.needs_save else reply
+        return self._save_then(reply, new_topics) if new_topics or self._groups.needs_save else reply
 
-    def _register(self, peer: Peer, beat: HeartbeatData, consumer: ConsumerData) -> bool:
-        """Whether a retry topic was created."""
+    def _register(self, peer: Peer, beat: HeartbeatData, consumer: ConsumerData) -> TopicConfig | None:
+        """Take in one group of a client; returns the retry topic that it still needs."""
         group = self._groups.find_or_create(consumer.group_name)
         if group is None:
-            return False
+            return None
         self._consumers.register(peer, beat.client_id, consumer, without_sub=beat.without_sub)
         retry_topic = names.retry_topic(consumer.group_name)
         if self._topics.get(retry_topic) is not None or group.retry_queue_nums <= 0:
-            return False
+            return None
         queues = group.retry_queue_nums
-        return self._topics.put(TopicConfig(topic_name=retry_topic, read_queue_nums=queues, write_queue_nums=queues))
+        return TopicConfig(topic_name=retry_topic, read_queue_nums=queues, write_queue_nums=queues)
 
-    async def _save_then(self, reply: Reply, topic_created: bool) -> Reply:
-        if self._groups.needs_save:
-            await self._groups.save()
-        if topic_created:
-            await self._topics.save()
+    async def _save_then(self, reply: Reply, new_topics: list[TopicConfig]) -> Reply:
+        """Membership does not depend on the disk: what cannot be written now is tried again at the next heartbeat."""
+        try:
+            if self._groups.needs_save:
+                await self._groups.save()
+            for topic in new_topics:
+                await self._topics.store(topic)
+        except (OSError, Reject) as error:
+            _log.error("group not saved", reason=str(error))
+        if new_topics:
             await self._announce()
         return reply
 

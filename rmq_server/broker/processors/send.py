@@ -91,12 +91,9 @@ class SendProcessor:
             raise Reject(ResponseCode.TOPIC_NOT_EXIST, f"topic[{header.topic}] not exist, apply first please!")
         if header.topic.startswith(names.RETRY_PREFIX):
             self._check_retry_group(header.topic)
-        existing = self._topics.get(header.topic)
-        if existing is None:
-            self._topics.put(topic)
-        await self._topics.save()
-        await self._announce()
-        return self._send(request, existing or topic)
+        if await self._topics.store(topic):
+            await self._announce()
+        return self._send(request, topic)
 
     def _send(self, request: SendRequest, topic: TopicConfig) -> Reply | None:
         header = request.header

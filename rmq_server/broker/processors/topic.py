@@ -45,8 +45,7 @@ class TopicProcessor:
             order=header.order,
             attributes=_changed(existing.attributes if existing else {}, header.attributes or ""),
         )
-        if self._topics.put(topic):
-            await self._topics.save()
+        if await self._topics.store(topic):
             await self._announce()
         return Reply()
 

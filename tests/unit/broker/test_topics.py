@@ -1,5 +1,7 @@
 """Topics: what exists from the start, what a first send creates, what is written."""
 
+import errno
+
 import pytest
 
 from protocol.bodies.topic_config import TopicConfig, TopicConfigTable
@@ -7,6 +9,7 @@ from protocol.errors import InvalidName
 from rmq_server.broker.config import BrokerConfig
 from rmq_server.broker.topics import TopicTable
 from rmq_server.core.clock import ManualClock
+from rmq_server.core.errors import Reject
 from rmq_server.core.json_file import JsonFile
 
 
@@ -65,14 +68,27 @@ async def test_changes_survive_and_move_the_version(tmp_path) -> None:
     topics = table(tmp_path, clock)
     before = topics.version
     clock.advance(1)
-    assert topics.put(TopicConfig(topic_name="T", read_queue_nums=3, write_queue_nums=3))
-    assert not topics.put(TopicConfig(topic_name="T", read_queue_nums=3, write_queue_nums=3))
+    assert await topics.store(TopicConfig(topic_name="T", read_queue_nums=3, write_queue_nums=3))
+    assert not await topics.store(TopicConfig(topic_name="T", read_queue_nums=3, write_queue_nums=3))
     assert topics.version.counter == before.counter + 1
-    await topics.save()
     again = table(tmp_path, clock)
     again.load()
     assert again.get("T") == topics.get("T")
     assert again.version == topics.version
+
+
+async def test_a_topic_that_cannot_be_written_does_not_exist(tmp_path, monkeypatch) -> None:
+    topics = table(tmp_path)
+    before = topics.version
+
+    async def full(value: TopicConfigTable) -> None:
+        raise OSError(errno.ENOSPC, "No space left on device")
+
+    monkeypatch.setattr(topics._file, "save", full)
+    with pytest.raises(Reject, match="No space left"):
+        await topics.store(TopicConfig(topic_name="T"))
+    assert topics.get("T") is None
+    assert topics.version == before
 
 
 def test_a_broker_without_permission_registers_its_topics_without_it(tmp_path) -> None:

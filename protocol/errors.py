@@ -31,5 +31,5 @@ class HeaderError(RemoteProtocolError):
         self.field = field
 
 
-class InvalidName(ProtocolError, ValueError):  # noqa: N818 - named as what it is, like InvalidAddress
+class InvalidName(ProtocolError, ValueError):
     """A topic or group name is empty, too long, or has an illegal character."""

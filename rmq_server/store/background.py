@@ -9,6 +9,7 @@ from collections.abc import Callable
 from rmq_server.store.checkpoint import Checkpoint
 from rmq_server.store.config import StoreConfig
 from rmq_server.store.consumequeue import ConsumeQueue, ConsumeQueueStore
+from rmq_server.store.errors import NoSpace
 from rmq_server.store.flush import Worker
 from rmq_server.store.layout import PAGE_BYTES
 
@@ -59,7 +60,7 @@ class BackgroundSync:
             encoded = self.checkpoint.encode()
             if encoded != self._saved:
                 self._saved = encoded
-                self._worker.submit(lambda: self._save(encoded), self._done)
+                self._worker.submit(lambda: self._save(encoded), self._checkpoint_saved)
 
     def finish(self, flushed_ms: int) -> None:
         """Make everything durable now; the worker has nothing left to do."""
@@ -82,6 +83,12 @@ class BackgroundSync:
     def _queue_synced(self, error: Exception | None) -> None:
         self._running -= 1
         self._done(error)
+
+    def _checkpoint_saved(self, error: Exception | None) -> None:
+        if isinstance(error, NoSpace):
+            self._saved = b""  # nothing is lost: the old one is still right, and the next one will be tried
+        else:
+            self._done(error)
 
     def _done(self, error: Exception | None) -> None:
         if error is not None:

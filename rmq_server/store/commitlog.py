@@ -147,6 +147,11 @@ class CommitLog:
         self._limit = _NO_ROOM
         return changed
 
+    def begin(self) -> None:
+        """Have a first segment, so that its name is durable before anything is in it."""
+        if not self.segments.run:
+            self.segments.extend(0)
+
     def drop_unused(self) -> None:
         """Delete the segments that nothing was appended to."""
         self.segments.remove_from(self.end)

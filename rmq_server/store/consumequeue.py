@@ -106,7 +106,7 @@ class ConsumeQueue:
 
         Entries are searched by halving, which is right as long as what precedes the end is whole.
         """
-        self.files.load()
+        self.files.load(crashed=limit is not None)
         end = self.files.start
         for file in reversed(self.files.run):
             if self._counts(file.start // ENTRY_BYTES, limit):
@@ -137,8 +137,8 @@ class ConsumeQueue:
         self.next_offset += 1
 
     def skip_to(self, offset: int) -> None:
-        """Fill the gap before the message at `offset` with pre-blank entries."""
-        if not self.files.run and not self.buffer:
+        """Fill the gap before the message at `offset` with pre-blank entries; a queue without any may go anywhere."""
+        if self.is_empty:
             file_entries = self.files.file_bytes // ENTRY_BYTES
             self.next_offset = self._written = offset // file_entries * file_entries
         gap = offset - self.next_offset
@@ -149,6 +149,11 @@ class ConsumeQueue:
             )
         self.buffer += PRE_BLANK * gap
         self.next_offset = offset
+
+    @property
+    def is_empty(self) -> bool:
+        """Whether there is no entry, so that nothing but the next message decides where the queue goes on."""
+        return not self.files.run and not self.buffer
 
     def clear(self) -> None:
         """Drop every entry and start at 0 again."""
@@ -223,7 +228,7 @@ class ConsumeQueueStore:
         if end <= queue.physical_end:
             return
         if facts.queue_offset != queue.next_offset:
-            if facts.queue_offset > queue.next_offset:
+            if facts.queue_offset > queue.next_offset or queue.is_empty:
                 queue.skip_to(facts.queue_offset)
             elif facts.queue_offset == 0:
                 queue.clear()  # the topic was deleted and made anew: the later record is the one that counts

@@ -226,6 +226,14 @@ class OsLock:
             os.close(self._fd)
 
 
+def make_durable_dirs(files: Files, path: Path) -> None:
+    """Make a directory and its parents exist, in a way that a power loss does not undo."""
+    missing = [each for each in (path, *path.parents) if not files.exists(each)]
+    files.make_dirs(path)
+    for each in missing:
+        files.sync_dir(each.parent)
+
+
 def physical_memory_bytes() -> int:
     """Memory of the machine."""
     return os.sysconf("SC_PAGE_SIZE") * os.sysconf("SC_PHYS_PAGES")

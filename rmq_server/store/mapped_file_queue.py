@@ -7,7 +7,7 @@ from collections.abc import Callable, Iterator
 from pathlib import Path
 
 from rmq_server.store.errors import UnsupportedStore, from_os_error
-from rmq_server.store.files import Files
+from rmq_server.store.files import DirEntry, Files
 from rmq_server.store.layout import file_name, file_offset
 from rmq_server.store.mapped_file import MappedFile
 
@@ -29,29 +29,38 @@ class MappedFileQueue:
         self.file_bytes = file_bytes
         self.run: list[MappedFile] = []
 
-    def load(self) -> None:
-        """Find the files. An empty last one, which a crash can leave, is deleted as upstream does.
+    def load(self, *, crashed: bool) -> None:
+        """Find the files.
 
+        An empty last file, whose creation a crash interrupted, is deleted as upstream does. A power loss can also lose
+        names, or the length, of several files that were not synced: after a crash the run ends before the first such
+        file, and what follows, which cannot have been synced either, is deleted.
         Raises: UnsupportedStore for alien names, other sizes than configured, and gaps.
         """
-        entries = [entry for entry in self._files.list(self.directory) if not entry.is_dir]
-        if entries and entries[-1].size == 0:
-            file_offset(self.directory / entries[-1].name)
-            self._files.remove(self.directory / entries.pop().name)
-        for entry in entries:
+        found = [entry for entry in self._files.list(self.directory) if not entry.is_dir]
+        starts = [file_offset(self.directory / entry.name) for entry in found]
+        for index, (entry, start) in enumerate(zip(found, starts, strict=True)):
             path = self.directory / entry.name
-            start = file_offset(path)
+            lost = entry.size == 0 or bool(self.run and start != self.run[-1].end)
+            if lost and (crashed or index == len(found) - 1 and entry.size == 0):
+                self._discard(found[index:])
+                return
             if entry.size != self.file_bytes:
                 raise UnsupportedStore(
                     f"the file has {entry.size} bytes but {self._size_key} is {self.file_bytes}: "
                     "set it to what the store was written with",
                     path=path,
                 )
-            if start % self.file_bytes or (self.run and start != self.run[-1].end):
+            if lost or start % self.file_bytes:
                 raise UnsupportedStore(
                     "a file before it is missing, or its name is not a multiple of its size", path=path
                 )
             self.run.append(MappedFile(self._files, path, start, self.file_bytes))
+
+    def _discard(self, entries: list[DirEntry]) -> None:
+        for entry in entries:
+            self._files.remove(self.directory / entry.name)
+        self._unsynced_names = True
 
     @property
     def start(self) -> int:
@@ -73,7 +82,7 @@ class MappedFileQueue:
 
     def extend(self, start: int) -> MappedFile:
         """Add the file that starts at `start`: where the run ends, or anywhere when it is empty."""
-        if not self.run and not self._files.exists(self.directory):
+        if not self.run:
             try:
                 self._files.make_dirs(self.directory)
             except OSError as error:

@@ -38,7 +38,7 @@ from rmq_server.store.errors import (
     StoreReadOnly,
     from_os_error,
 )
-from rmq_server.store.files import Closeable, Files
+from rmq_server.store.files import Closeable, Files, make_durable_dirs
 from rmq_server.store.flush import FlushResult, GroupCommit, Worker
 from rmq_server.store.layout import ENTRY, StorePaths, refuse_other_engines
 from rmq_server.store.reader import Accepts, GetResult, GetStatus, QueueReader
@@ -160,7 +160,7 @@ class MessageStore:
         Raises: StoreInUse, UnsupportedStore, CorruptStore, NoSpace and other StoreErrors; nothing stays open then.
         """
         try:
-            self._files.make_dirs(self.paths.root)
+            make_durable_dirs(self._files, self.paths.root)
             self._lock = self._files.lock(self.paths.lock)
             self._load()
         except BaseException as error:
@@ -384,11 +384,12 @@ class MessageStore:
     def _load(self) -> None:
         refuse_other_engines(self._files, self.paths)
         for directory in (self.paths.commitlog, self.paths.consumequeue):
-            self._files.make_dirs(directory)
+            make_durable_dirs(self._files, directory)
         crashed = self._files.exists(self.paths.abort)
         marks = self._background.checkpoint = load_checkpoint(self._files, self.paths.checkpoint)
         found = self.recovery = recover(self._log, self._queues, marks, crashed=crashed)
-        self._log.segments.sync_job(found.scanned_from, found.end)()
+        self._log.begin()
+        self._log.segments.sync_job(found.scanned_from, found.end + 1)()
         abort = self._files.open(self.paths.abort, create=True)
         try:
             abort.pwrite(str(os.getpid()).encode(), 0)

@@ -1,0 +1,208 @@
+"""The store against a list in memory: any sequence of puts, flushes, reads, full disks, crashes and clean stops.
+
+What was acknowledged durable is there, in order, once; nothing half-written is visible; nothing that a reader saw is
+taken back; what a killed process had stored is there even without a flush.
+"""
+
+from random import Random
+
+from hypothesis import settings
+from hypothesis import strategies as st
+from hypothesis.stateful import RuleBasedStateMachine, initialize, invariant, precondition, rule
+
+from rmq_server.store.config import FlushDiskType
+from rmq_server.store.errors import NoSpace, StoreError
+from rmq_server.store.flush import FlushResult
+from rmq_server.store.reader import GetStatus
+from tests.unit.store.harness import Harness, record
+from tests.unit.store.memory_files import Crashed, MemoryFiles
+
+QUEUES = [("T", 0), ("T", 1), ("%RETRY%g", 0)]
+SIZES = st.sampled_from([0, 1, 40, 300, 900, 2500])
+
+Put = tuple[str, int, bytes]
+
+
+class StoreModel(RuleBasedStateMachine):
+    @initialize(flush=st.sampled_from(FlushDiskType))
+    def start(self, flush: FlushDiskType) -> None:
+        self.flush = flush
+        self.puts: list[Put] = []  # of every life, in log order
+        self.written = 0  # puts that a killed process leaves behind
+        self.acknowledged = 0  # puts that a power loss leaves behind
+        self.seen = dict.fromkeys(QUEUES, 0)
+        self.serial = 0
+        self.life = Harness(MemoryFiles(), flush=flush).open()
+
+    @rule(queue=st.sampled_from(QUEUES), size=SIZES, deferred=st.booleans())
+    def put(self, queue: tuple[str, int], size: int, deferred: bool) -> None:
+        body = self.body(size)
+        try:
+            put = self.life.put(body, topic=queue[0], queue_id=queue[1], deferred=deferred)
+        except NoSpace:
+            return
+        self.puts.append((*queue, body))
+        self.stored(put.end_offset, deferred)
+
+    @rule(queue=st.sampled_from(QUEUES), sizes=st.lists(SIZES, min_size=1, max_size=5), deferred=st.booleans())
+    def put_batch(self, queue: tuple[str, int], sizes: list[int], deferred: bool) -> None:
+        if sum(sizes) > 2500:
+            return
+        bodies = [self.body(size) for size in sizes]
+        records = [record(body, topic=queue[0], queue_id=queue[1]) for body in bodies]
+        try:
+            put = self.life.store.put_batch(records, [1] * len(records), deferred=deferred)
+        except NoSpace:
+            return
+        self.puts.extend((*queue, body) for body in bodies)
+        self.stored(put.end_offset, deferred)
+
+    @rule()
+    def end_turn(self) -> None:
+        self.life.end_turn()
+
+    @rule()
+    def flush_thread(self) -> None:
+        self.life.worker.step()
+
+    @rule(seconds=st.sampled_from([0.1, 1.0, 70.0]))
+    def tick(self, seconds: float) -> None:
+        self.life.clock.advance(seconds)
+        self.life.store.tick()
+
+    @rule(room=st.integers(0, 3000))
+    def fill_disk(self, room: int) -> None:
+        used = sum(len(node.blocks) for node in self.disk.nodes.values()) * 512
+        self.disk.capacity = used + room
+
+    @rule()
+    def free_disk(self) -> None:
+        self.disk.capacity = None
+
+    @rule()
+    def settle(self) -> None:
+        """With space on the disk, everything becomes durable and readable."""
+        self.disk.capacity = None
+        self.life.store.tick()
+        self.life.settle()
+        self.life.clock.advance(1)
+        self.life.store.tick()
+        self.life.settle()
+        assert self.life.store.flushed_offset == self.life.store.readable_offset == self.life.store.max_physical_offset
+        for queue in QUEUES:
+            assert self.life.store.max_offset(*queue) == len(self.of(queue))
+
+    @rule(seed=st.integers(0, 2**32))
+    def power_loss(self, seed: int) -> None:
+        self.restart(self.disk.after_power_loss(Random(seed)), at_least=self.acknowledged)
+
+    @rule()
+    def kill(self) -> None:
+        self.restart(self.disk.after_kill(), at_least=self.written)
+
+    @rule(seed=st.integers(0, 2**32), operation=st.integers(1, 12), power=st.booleans())
+    def crash_inside(self, seed: int, operation: int, power: bool) -> None:
+        """Stop at some file operation of a flush, a stop, or the next start."""
+        self.crash_after(self.disk, operation)
+        try:
+            self.life.settle()
+            self.life.store.close()
+        except (Crashed, StoreError):
+            pass  # StoreError: the disk is full, and abort stays
+        disk = self.disk.after_power_loss(Random(seed)) if power else self.disk.after_kill()
+        disk.capacity = None
+        at_least = self.acknowledged if power else self.written
+        self.crash_after(disk, operation)
+        try:
+            Harness(disk, flush=self.flush, clock=self.life.clock).open()
+        except Crashed:
+            disk = disk.after_power_loss(Random(seed + 1)) if power else disk.after_kill()
+        else:
+            disk = disk.after_kill()
+        self.restart(disk, at_least=at_least)
+
+    @rule()
+    def stop(self) -> None:
+        self.disk.capacity = None
+        self.life.settle()
+        self.life.store.close()
+        self.restart(self.disk.after_power_loss(Random(1)), at_least=len(self.puts))
+        assert not self.life.store.recovery.crashed  # type: ignore[union-attr]
+
+    @precondition(lambda self: self.puts)
+    @rule(offset=st.integers(0, 30), most=st.integers(1, 40))
+    def read(self, offset: int, most: int) -> None:
+        topic, queue_id, _ = self.puts[-1]
+        result = self.life.store.get(topic, queue_id, offset, most, lambda code: code == 1)
+        assert result.count <= min(32, most)
+        if result.status is GetStatus.NO_MATCHED_MESSAGE:
+            assert not result.views
+
+    @invariant()
+    def readers_see_a_prefix(self) -> None:
+        if not hasattr(self, "life"):
+            return
+        for queue in QUEUES:
+            bodies = self.life.bodies(*queue)
+            assert bodies == self.of(queue)[: len(bodies)]
+            assert len(bodies) == self.life.store.max_offset(*queue) >= self.seen[queue]
+            self.seen[queue] = len(bodies)
+
+    @property
+    def disk(self) -> MemoryFiles:
+        assert isinstance(self.life.files, MemoryFiles)
+        return self.life.files
+
+    def body(self, size: int) -> bytes:
+        self.serial += 1
+        return f"{self.serial}:".encode() + Random(self.serial).randbytes(size)
+
+    def of(self, queue: tuple[str, int]) -> list[bytes]:
+        return [body for topic, queue_id, body in self.puts if (topic, queue_id) == queue]
+
+    def stored(self, end: int, deferred: bool) -> None:
+        count, life = len(self.puts), self.life
+        if not deferred:
+            self.written = count
+
+        def flushed(result: FlushResult) -> None:
+            if result is FlushResult.OK and life is self.life:
+                self.acknowledged = max(self.acknowledged, count)
+                self.written = max(self.written, count)
+
+        if self.flush is FlushDiskType.SYNC_FLUSH:
+            life.store.when_durable(end, flushed)
+
+    def crash_after(self, disk: MemoryFiles, operations: int) -> None:
+        left = operations
+
+        def fault(operation: str, path: object) -> None:
+            nonlocal left
+            left -= 1
+            if left <= 0:
+                raise Crashed
+
+        disk.fault = fault
+
+    def restart(self, disk: MemoryFiles, *, at_least: int) -> None:
+        """Open what a crash left, and let the model take over how much of the unacknowledged is there."""
+        disk.capacity = None
+        clock = self.life.clock
+        clock.advance(1)
+        self.life = Harness(disk, flush=self.flush, clock=clock).open()
+        counts = {queue: self.life.store.max_offset(*queue) for queue in QUEUES}
+        kept = sum(counts.values())
+        assert kept >= at_least, f"{kept} of {at_least} acknowledged messages are there"
+        self.puts = self.puts[:kept]
+        for queue in QUEUES:
+            assert counts[queue] == len(self.of(queue)), "the log must be a prefix of what was put"
+            if self.flush is FlushDiskType.SYNC_FLUSH:
+                assert counts[queue] >= self.seen[queue], "a reader saw what the crash took back"
+            self.seen[queue] = counts[queue]
+        self.written = self.acknowledged = kept
+
+
+TestStoreModel = StoreModel.TestCase
+TestStoreModel.settings = settings(
+    max_examples=150, stateful_step_count=50
+)

@@ -1,4 +1,4 @@
-"""A server program as a child process on free ports, for the demo."""
+"""A server program as a child process on free ports, for the demo and for tests that kill it."""
 
 import asyncio
 import json
@@ -25,7 +25,8 @@ class ServerProcess:
         self._program = program
         self._ports_file = directory / f"{program}.ports"
         self._log = directory / f"{program}.stderr"
-        self._arguments = ("--port", "0", "--ports-file", str(self._ports_file), *arguments)
+        port = () if "--port" in arguments else ("--port", "0")
+        self._arguments = ("--ports-file", str(self._ports_file), *port, *arguments)
         self._process: asyncio.subprocess.Process | None = None
         self._ports: dict[str, str] = {}
         self.ready_s = 0.0
@@ -34,8 +35,26 @@ class ServerProcess:
         """`host:port` of what it bound."""
         return self._ports[role]
 
+    @property
+    def pid(self) -> int:
+        """The id of the process."""
+        assert self._process is not None
+        return self._process.pid
+
+    @property
+    def said(self) -> str:
+        """What it wrote to stderr."""
+        return self._log.read_text(errors="replace").strip()
+
+    async def kill(self) -> None:
+        """End it without a chance to tidy up."""
+        assert self._process is not None
+        self._process.kill()
+        await self._process.wait()
+
     async def __aenter__(self) -> Self:
         start = time.monotonic()
+        self._ports_file.unlink(missing_ok=True)  # of an earlier one that was killed
         with self._log.open("wb") as log:
             self._process = await asyncio.create_subprocess_exec(
                 sys.executable,
@@ -50,8 +69,7 @@ class ServerProcess:
         while not self._ports_file.exists():
             if self._process.returncode is not None or time.monotonic() - start > _READY_S:
                 await self._stop()
-                said = self._log.read_text(errors="replace").strip()
-                raise click.ClickException(f"{self._program} did not get ready: {said or 'it said nothing'}")
+                raise click.ClickException(f"{self._program} did not get ready: {self.said or 'it said nothing'}")
             await asyncio.sleep(0.005)
         self.ready_s = time.monotonic() - start
         self._ports = json.loads(self._ports_file.read_text())

@@ -16,7 +16,9 @@ def test_mqadmin(cluster: Cluster, tmp_path: Path) -> None:
         pytest.skip("topicStatus of mqadmin 5 asks for GET_TOPIC_CONFIG (351), which a 4.x broker does not know")
 
     def run(command: str, *arguments: str) -> str:
-        return mqadmin(tmp_path, command, "-n", cluster.namesrv, *arguments)
+        printed = mqadmin(tmp_path, command, "-n", cluster.namesrv, *arguments)
+        assert "Exception" not in printed, printed
+        return printed
 
     [broker] = [line.split() for line in run("clusterList").splitlines() if cluster.broker in line]
     cluster_name, broker_name, broker_id = broker[:3]

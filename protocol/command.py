@@ -115,7 +115,17 @@ class _JsonOut(msgspec.Struct, gc=False):
     version: int
 
 
-_MsgpackHeader = tuple[Int32, Int32, Int32, Int32, Int32, str | None, dict[str, Any] | None]
+class _MsgpackHeader(msgspec.Struct, array_like=True, forbid_unknown_fields=True, gc=False):
+    """The array of a MSGPACK header; a struct, because msgspec keeps what it works out about one."""
+
+    code: Int32
+    flag: Int32
+    opaque: Int32
+    version: Int32
+    language: Int32
+    remark: str | None
+    ext_fields: dict[str, Any] | None
+
 
 _decode_envelope = msgspec.json.Decoder(_JsonEnvelope).decode
 _encode_json = msgspec.json.Encoder().encode
@@ -292,13 +302,15 @@ def _decode_msgpack(header: bytes, body: bytes) -> RemotingCommand:
     except (ValueError, RecursionError, msgpack.UnpackException) as problem:
         raise RemoteProtocolError(f"the header is not readable MessagePack: {str(problem)[:120]}") from None
     try:
-        code, flag, opaque, version, language, remark, ext = msgspec.convert(fields, _MsgpackHeader)
+        head = msgspec.convert(fields, _MsgpackHeader)
     except msgspec.ValidationError as problem:
         raise RemoteProtocolError(f"the MSGPACK header does not read: {problem}") from None
+    ext = head.ext_fields
     if ext and not _MSGPACK_SCALARS.issuperset(map(type, ext.values())):
         raise RemoteProtocolError("an ext value of a MSGPACK header is not a scalar")
+    language = _LANGUAGE_NAMES.get(head.language)
     return RemotingCommand(
-        code, flag, opaque, _LANGUAGE_NAMES.get(language), version, remark, ext, body, SerializeType.MSGPACK
+        head.code, head.flag, head.opaque, language, head.version, head.remark, ext, body, SerializeType.MSGPACK
     )
 
 

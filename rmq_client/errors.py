@@ -133,9 +133,7 @@ class InvalidParameter(BrokerError, codes=(ResponseCode.INVALID_PARAMETER,)):
     """A field of the request is not acceptable, for example a queue id out of range."""
 
 
-class NotSupported(
-    BrokerError, codes=(ResponseCode.REQUEST_CODE_NOT_SUPPORTED, ResponseCode.VERSION_NOT_SUPPORTED)
-):
+class NotSupported(BrokerError, codes=(ResponseCode.REQUEST_CODE_NOT_SUPPORTED, ResponseCode.VERSION_NOT_SUPPORTED)):
     """The server does not know this kind of request."""
 
 

@@ -36,9 +36,7 @@ class RoundRobin:
         self._next = index + 1 & _MASK
         return queues[index % len(queues)]
 
-    def select(
-        self, queues: Sequence[MessageQueue], now_ms: float, last_broker: str | None = None
-    ) -> MessageQueue:
+    def select(self, queues: Sequence[MessageQueue], now_ms: float, last_broker: str | None = None) -> MessageQueue:
         """The queue of an attempt, if possible not on `last_broker`, where the attempt before failed."""
         faults = self._faults
         if faults is None:

@@ -120,10 +120,7 @@ class AdminClient:
         committed = await self.consumer_offsets(group, topic)
         bounds = await self.offsets(topic)
         return ConsumerLag(
-            {
-                queue: max(0, bound.max - max(committed.get(queue) or 0, bound.min))
-                for queue, bound in bounds.items()
-            }
+            {queue: max(0, bound.max - max(committed.get(queue) or 0, bound.min)) for queue, bound in bounds.items()}
         )
 
     async def _queues(self, topic: str) -> tuple[MessageQueue, ...]:

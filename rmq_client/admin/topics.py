@@ -29,7 +29,6 @@ FIRST_LOOK_S = 0.01
 SLOWEST_LOOK_S = 0.5
 
 
-
 async def cluster_info(instance: ClientInstance) -> ClusterInfo:
     """All brokers and clusters that a nameserver knows."""
     _, body = await instance.ask_nameserver(GET_BROKER_CLUSTER_INFO, NoHeader())

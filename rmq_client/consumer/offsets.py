@@ -111,9 +111,7 @@ def commit_command(group: str, queue: MessageQueue, offset: int, *, oneway: bool
     return request_command(UPDATE_CONSUMER_OFFSET.code, to_ext(header), oneway=oneway)
 
 
-async def fetch_committed(
-    instance: ClientInstance, group: str, queue: MessageQueue, *, guess_zero: bool
-) -> int | None:
+async def fetch_committed(instance: ClientInstance, group: str, queue: MessageQueue, *, guess_zero: bool) -> int | None:
     """The committed offset of a group; None when there is none."""
     header = QueryConsumerOffsetHeader(
         consumer_group=group,
@@ -132,18 +130,14 @@ async def fetch_committed(
 async def min_offset(instance: ClientInstance, queue: MessageQueue) -> int:
     """The offset of a queue's oldest message."""
     link = await instance.broker_link(queue.broker_name)
-    reply, _ = await instance.call(
-        link, GET_MIN_OFFSET, QueueHeader(topic=queue.topic, queue_id=queue.queue_id)
-    )
+    reply, _ = await instance.call(link, GET_MIN_OFFSET, QueueHeader(topic=queue.topic, queue_id=queue.queue_id))
     return reply.offset
 
 
 async def max_offset(instance: ClientInstance, queue: MessageQueue) -> int:
     """The offset that the next message of a queue will get."""
     link = await instance.broker_link(queue.broker_name)
-    reply, _ = await instance.call(
-        link, GET_MAX_OFFSET, QueueHeader(topic=queue.topic, queue_id=queue.queue_id)
-    )
+    reply, _ = await instance.call(link, GET_MAX_OFFSET, QueueHeader(topic=queue.topic, queue_id=queue.queue_id))
     return reply.offset
 
 

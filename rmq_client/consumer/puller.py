@@ -71,9 +71,7 @@ class Puller:
                 command = self._order(offset).command()
                 response = await link.request(command, config.pull_timeout_s, held=True)
                 status, reply = read_status(response, link.address)
-                messages = (
-                    read_messages(response.body, queue, self._tags) if status is PullStatus.FOUND else []
-                )
+                messages = read_messages(response.body, queue, self._tags) if status is PullStatus.FOUND else []
             except UnreadableBody as problem:
                 offset = max(problem.offset, offset)
                 self._hand_over(problem.before, submit)

@@ -301,9 +301,7 @@ class World:
 
     def __init__(self, *broker_names: str, topics: dict[str, int] | None = None) -> None:
         self.nameserver = FakeNameserver(self, NAMESRV)
-        self.brokers = {
-            name: FakeBroker(self, name, f"{name}:10911") for name in broker_names or ("broker-a",)
-        }
+        self.brokers = {name: FakeBroker(self, name, f"{name}:10911") for name in broker_names or ("broker-a",)}
         self.servers: dict[str, FakeServer] = {NAMESRV: self.nameserver}
         for broker in self.brokers.values():
             self.servers[broker.address] = broker

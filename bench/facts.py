@@ -4,11 +4,14 @@ import os
 import platform
 import subprocess
 import sys
+import time
 from importlib.metadata import PackageNotFoundError, version
 from pathlib import Path
 from typing import Any
 
 _PACKAGES = ("msgspec", "msgpack", "uvloop", "structlog")
+_REFERENCE_STEPS = 20_000
+_REFERENCE_ROUNDS = 50
 
 
 def machine_facts(directory: Path) -> dict[str, Any]:
@@ -20,7 +23,20 @@ def machine_facts(directory: Path) -> dict[str, Any]:
         "system": f"{platform.system()} {platform.release()} {platform.machine()}",
         "load_average": [round(load, 2) for load in os.getloadavg()],
         "file_system": file_system(directory),
+        "reference_us": round(reference_us(), 1),
     }
+
+
+def reference_us() -> float:
+    """CPU µs of a fixed piece of Python: how fast this machine is now, to judge figures of different runs by."""
+    best = float("inf")
+    for _ in range(_REFERENCE_ROUNDS):
+        started = time.thread_time()
+        total = 0
+        for number in range(_REFERENCE_STEPS):
+            total += number & 7
+        best = min(best, time.thread_time() - started)
+    return best * 1e6
 
 
 def version_facts() -> dict[str, str]:

@@ -1,6 +1,8 @@
 """ProcessQueue: this client's window on one queue it owns. Pure.
 
 Invariant: the offset that `remove` returns never passes a message that is not finished.
+Differs: when all is finished it passes what a filter left out behind the last message (`pulled_to`); upstream commits
+that only with the answer to the next pull.
 Source: apache/rocketmq: client/.../impl/consumer/ProcessQueue.java; behaviour.md 4.3
 """
 
@@ -16,16 +18,18 @@ class ProcessQueue:
     """The messages of one queue that were pulled and are not finished.
 
     dropped:  the queue belongs to somebody else now; results of its messages no longer count.
+    pulled_to: the offset up to which everything was pulled; what is not cached below it was left out by a filter.
     on_room:  called after every removal while set; whoever waits for room sets it.
     """
 
-    __slots__ = ("_order", "_sizes", "cached_bytes", "dropped", "max_offset", "on_room", "queue")
+    __slots__ = ("_order", "_sizes", "cached_bytes", "dropped", "max_offset", "on_room", "pulled_to", "queue")
 
     def __init__(self, queue: MessageQueue) -> None:
         self.queue = queue
         self.dropped = False
         self.cached_bytes = 0
         self.max_offset = -1
+        self.pulled_to = 0
         self.on_room: Callable[[], None] | None = None
         self._sizes: dict[int, int] = {}
         self._order: deque[int] = deque()
@@ -63,7 +67,7 @@ class ProcessQueue:
             sizes[offset] = size
 
     def remove(self, messages: Iterable[MessageExt]) -> int:
-        """Finish messages; return the offset to commit: the oldest unfinished one, else behind the newest ever cached.
+        """Finish messages; return the offset to commit: the oldest unfinished one, else behind what was pulled.
 
         NOTHING_CACHED when nothing was cached.
         """
@@ -77,4 +81,4 @@ class ProcessQueue:
             order.popleft()
         if self.on_room is not None:
             self.on_room()
-        return order[0] if order else self.max_offset + 1
+        return order[0] if order else max(self.max_offset + 1, self.pulled_to)

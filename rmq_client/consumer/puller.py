@@ -87,7 +87,7 @@ class Puller:
             if status is PullStatus.OFFSET_ILLEGAL:
                 await on_illegal_offset(process_queue, reply.next_begin_offset)
                 return
-            offset = reply.next_begin_offset
+            offset = process_queue.pulled_to = reply.next_begin_offset
             self._hand_over(messages, submit)
             if not process_queue.count:
                 self._offsets.advance(queue, offset)

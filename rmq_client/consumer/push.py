@@ -293,6 +293,8 @@ class PushConsumer:
 
     def _on_members_changed(self, link: Link, request: RemotingCommand) -> None:
         if request.ext.get("consumerGroup") == self.group:
+            # Before anybody asks where a queue begins that moves now: all members are told at the same time.
+            self._offsets.send(self._owned)
             self._rebalance_now.set()
 
     def _on_route(self, topic: str) -> None:

@@ -65,3 +65,10 @@ def test_redelivered_messages_out_of_order_keep_the_oldest_offset(queue):
     queue.put([message(7)])
     assert queue.remove([message(7)]) == 5
     assert queue.remove([message(5)]) == 8
+
+
+def test_the_offset_passes_what_a_filter_left_out_behind_the_last_message(queue):
+    queue.put([message(5), message(7)])
+    queue.pulled_to = 10
+    assert queue.remove([message(7)]) == 5
+    assert queue.remove([message(5)]) == 10

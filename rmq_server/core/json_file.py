@@ -13,6 +13,8 @@ import itertools
 import os
 import re
 import threading
+from collections.abc import Iterator
+from contextlib import contextmanager
 from pathlib import Path
 from typing import Generic, TypeVar
 
@@ -79,7 +81,7 @@ class JsonFile(Generic[T]):
         """
         number = self._ask(value)
         temporary = self._temporary(number)
-        with temporary.open("wb") as file:
+        with _removed_on_failure(temporary), temporary.open("wb") as file:
             file.write(_encode(value))
             file.flush()
             os.fsync(file.fileno())
@@ -91,15 +93,15 @@ class JsonFile(Generic[T]):
         return self._asked
 
     async def _write(self, number: int, data: bytes) -> None:
-        """Cancellation may leave a temporary file behind, nothing else."""
         import aiofiles  # here, because it costs a tenth of a server's time to get ready
 
         temporary = self._temporary(number)
-        async with aiofiles.open(temporary, "wb") as file:
-            await file.write(data)
-            await file.flush()
-            await asyncio.to_thread(os.fsync, file.fileno())
-        await asyncio.to_thread(self._replace, number, temporary)
+        with _removed_on_failure(temporary):
+            async with aiofiles.open(temporary, "wb") as file:
+                await file.write(data)
+                await file.flush()
+                await asyncio.to_thread(os.fsync, file.fileno())
+        await asyncio.to_thread(self._replace, number, temporary)  # goes on when this is cancelled
 
     def _temporary(self, number: int) -> Path:
         self.path.parent.mkdir(parents=True, exist_ok=True)
@@ -107,9 +109,9 @@ class JsonFile(Generic[T]):
 
     def _replace(self, number: int, temporary: Path) -> None:
         """Put a whole temporary file in place, unless a newer one was there first."""
-        with self._disk:
+        with self._disk, _removed_on_failure(temporary):
             if number <= self._written:
-                temporary.unlink(missing_ok=True)
+                temporary.unlink()
                 return
             if _has_bytes(self.path):
                 os.replace(self.path, self.backup)
@@ -154,6 +156,16 @@ class JsonFile(Generic[T]):
     def _sweep(self) -> None:
         for left_over in self.path.parent.glob(f"{self.path.name}.*.tmp"):
             left_over.unlink(missing_ok=True)
+
+
+@contextmanager
+def _removed_on_failure(temporary: Path) -> Iterator[None]:
+    """A full disk shall not be filled with attempts."""
+    try:
+        yield
+    except BaseException:
+        temporary.unlink(missing_ok=True)
+        raise
 
 
 def _encode(value: object) -> bytes:

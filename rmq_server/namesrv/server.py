@@ -82,7 +82,7 @@ class NameServer:
                 self._forget_silent_brokers()
 
     async def drain(self) -> None:
-        """Refuse new connections and requests; those under way are answered before `close`."""
+        """Refuse new connections, and tell those that ask over open ones to go elsewhere."""
         self._listener.stop_accepting()
         self._router.start_draining()
 

@@ -111,9 +111,10 @@ async def test_a_file_that_may_not_be_read_stops_the_start(file) -> None:
         file.load()
 
 
+@pytest.mark.parametrize("is_async", [True, False])
 @pytest.mark.parametrize("call", ["fsync", "replace"])
 @pytest.mark.parametrize("failing_call", [1, 2])
-async def test_a_failing_disk_keeps_a_whole_state(file, monkeypatch, call, failing_call) -> None:
+async def test_a_failing_disk_keeps_a_whole_state(file, monkeypatch, call, failing_call, is_async) -> None:
     await file.save(FIRST)
     real, calls = getattr(os, call), 0
 
@@ -126,12 +127,12 @@ async def test_a_failing_disk_keeps_a_whole_state(file, monkeypatch, call, faili
 
     monkeypatch.setattr(os, call, fail)
     with pytest.raises(OSError, match="No space"):
-        await file.save(SECOND)
+        await file.save(SECOND) if is_async else file.save_now(SECOND)
     monkeypatch.undo()
+    assert not [name for name in names(file) if name.endswith(".tmp")]
     assert reopened(file).load() in (FIRST, SECOND)
     await file.save(SECOND)
     assert reopened(file).load() == SECOND
-    assert not [name for name in names(file) if name.endswith(".tmp")]
 
 
 async def test_saves_that_overlap_write_the_last_value_and_not_those_between(file, monkeypatch) -> None:

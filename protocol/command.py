@@ -34,12 +34,19 @@ _LANGUAGE_NAMES = {code.value: code.name for code in LanguageCode}
 _LANGUAGE_NUMBERS = {code.name: code.value for code in LanguageCode}
 _FIXED = Struct(">hBhiii")  # code, language, version, opaque, flag, remark length
 _I32 = Struct(">i")
+_u32 = Struct(">I").unpack_from
 _KEY = Struct(">h")
 _NUMBERS = Struct(">iiii")  # code, flag, opaque, version: packed only to see whether they fit
 _MAX_KEY_BYTES = 0x7FFF
 _MSGPACK_FIELDS = 7
 _MSGPACK_SCALARS = frozenset({str, int, bool, bytes, type(None)})
 _MAX_MSGPACK_ITEMS = 4096
+
+
+_JSON = SerializeType.JSON.value
+_NO_EXT = msgspec.Raw(b"")
+_NOT_ON_THE_WIRE = "(local) "
+"""Prefix of member names that no JSON header has."""
 
 
 class RemotingCommand(msgspec.Struct, gc=False):
@@ -59,8 +66,8 @@ class RemotingCommand(msgspec.Struct, gc=False):
     version: int = 0
     remark: str | None = None
     ext_fields: Any = msgspec.field(default=None, name="extFields")
-    body: bytes = b""
-    serialize_type: int = SerializeType.JSON
+    body: bytes = msgspec.field(default=b"", name=_NOT_ON_THE_WIRE + "body")
+    serialize_type: int = msgspec.field(default=0, name=_NOT_ON_THE_WIRE + "type")
 
     @property
     def is_response(self) -> bool:
@@ -90,16 +97,14 @@ class RemotingCommand(msgspec.Struct, gc=False):
         return ext_from_json(ext) if ext.__class__ is msgspec.Raw else ext or {}
 
 
-class _JsonEnvelope(msgspec.Struct, gc=False):
-    """What is read of a JSON header; unknown members are ignored."""
+class _JsonCommand(RemotingCommand, gc=False):
+    """A command as it is read from JSON: header fields stay text until `read_header`; unknown members are ignored."""
 
     code: Int32
     flag: Int32 = 0
     opaque: Int32 = 0
-    language: str | int | None = "JAVA"
     version: Int32 = 0
-    remark: str | None = None
-    ext_fields: msgspec.Raw = msgspec.field(default=msgspec.Raw(b""), name="extFields")
+    ext_fields: msgspec.Raw = msgspec.field(default=_NO_EXT, name="extFields")
 
 
 class _JsonOut(msgspec.Struct, gc=False):
@@ -127,7 +132,7 @@ class _MsgpackHeader(msgspec.Struct, array_like=True, forbid_unknown_fields=True
     ext_fields: dict[str, Any] | None
 
 
-_decode_envelope = msgspec.json.Decoder(_JsonEnvelope).decode
+_read_json = msgspec.json.Decoder(_JsonCommand).decode
 _encode_json = msgspec.json.Encoder().encode
 
 
@@ -170,23 +175,16 @@ def encode_head(command: RemotingCommand, body_bytes: int, max_frame_bytes: int 
 
 def _decode_json(header: bytes, body: bytes) -> RemotingCommand:
     try:
-        head = _decode_envelope(header)
+        command = _read_json(header)
     except (msgspec.MsgspecError, RecursionError, UnicodeDecodeError):
         return _decode_json_tolerantly(header, body)
-    language = head.language
-    if isinstance(language, int):
-        language = _LANGUAGE_NAMES.get(language)
-    return RemotingCommand(
-        head.code,
-        head.flag,
-        head.opaque,
-        language,
-        head.version,
-        head.remark,
-        head.ext_fields or None,
-        body,
-        SerializeType.JSON,
-    )
+    command.body = body
+    command.serialize_type = _JSON
+    if command.ext_fields is _NO_EXT:
+        command.ext_fields = None  # type: ignore[assignment]
+    if isinstance(command.language, int):
+        command.language = _LANGUAGE_NAMES.get(command.language)
+    return command
 
 
 def _decode_json_tolerantly(header: bytes, body: bytes) -> RemotingCommand:
@@ -259,14 +257,20 @@ def _decode_binary(header: bytes, body: bytes) -> RemotingCommand:
         if ext_bytes < 0 or end > len(header):
             raise RemoteProtocolError(f"the ext fields of {ext_bytes} bytes do not fit the header")
         ext = {}
+        text = str(header, "latin-1")  # same positions as the bytes, and right as it is for ASCII
         while position < end:
             key_end = position + 2 + (header[position] << 8 | header[position + 1])
             value_at = key_end + 4
-            value_end = value_at + int.from_bytes(header[key_end:value_at], "big")
-            if value_end > end or value_at > end:
+            if value_at > end:
+                raise RemoteProtocolError("an ext field does not fit the header")
+            value_end = value_at + _u32(header, key_end)[0]
+            if value_end > end:
                 raise RemoteProtocolError("an ext field does not fit the header")
             if value_end > value_at:
-                ext[header[position + 2 : key_end].decode()] = header[value_at:value_end].decode()
+                key, value = text[position + 2 : key_end], text[value_at:value_end]
+                ext[key if key.isascii() else header[position + 2 : key_end].decode()] = (
+                    value if value.isascii() else header[value_at:value_end].decode()
+                )
             position = value_end
     except (error, IndexError):
         raise RemoteProtocolError(f"the binary header of {len(header)} bytes is cut off") from None

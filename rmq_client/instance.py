@@ -25,7 +25,7 @@ from rmq_client.background import Background
 from rmq_client.backoff import Backoff, BackoffPolicy
 from rmq_client.config import ClientConfig
 from rmq_client.connections import Connections, NameServers
-from rmq_client.errors import ConnectFailed, ConnectionLost, NoRoute, NotRunning, RequestTimeout, broker_error
+from rmq_client.errors import ConnectionLost, NoRoute, NotRunning, RequestTimeout, broker_error
 from rmq_client.identity import new_client_id
 from rmq_client.log import logger
 from rmq_client.pulse import Pulse
@@ -38,6 +38,8 @@ RequestHandler = Callable[[Link, RemotingCommand], None]
 
 TROUBLE = BackoffPolicy(max_s=30.0)
 """How often routes are asked for while a broker is lost or a route is missing."""
+SHORTEST_LOOK_S = 0.1
+"""Many sends that fail at once do not make many rounds of questions."""
 
 
 class ClientInstance:
@@ -77,17 +79,19 @@ class ClientInstance:
         self._on_route = on_route
         self._stack = AsyncExitStack()
         self._refreshing: dict[str, asyncio.Future[TopicRoute | None]] = {}
-        self._look_now = Pulse()
+        self._look_now = asyncio.Event()
         self._trouble = Backoff(TROUBLE)
         self._lost: set[str] = set()
+        self._pause_s = min(SHORTEST_LOOK_S, config.route_refresh_s)
         self._running = False
+        self._entered = False
 
     # Life
 
     async def __aenter__(self) -> Self:
-        if self._running:
-            raise NotRunning("a client object can be entered once")
-        self._running = True
+        if self._entered:
+            raise NotRunning("a client object can be entered once: make a new one")
+        self._entered = self._running = True
         await self._stack.__aenter__()
         await self._stack.enter_async_context(self.background)
         self._stack.callback(self.connections.close)
@@ -195,7 +199,7 @@ class ClientInstance:
 
     def look_for_brokers(self) -> None:
         """Refresh the routes now, because a broker cannot be reached or refuses."""
-        self._look_now.fire()
+        self._look_now.set()
 
     # Heartbeats
 
@@ -246,9 +250,11 @@ class ClientInstance:
             if not troubled:
                 self._trouble.reset()
             interval_s = min(self._trouble.next_s(), self.config.route_refresh_s) if troubled else None
-            await self._look_now.wait(interval_s or self.config.route_refresh_s)
+            await _wait(self._look_now, interval_s or self.config.route_refresh_s)
+            self._look_now.clear()
             await self._refresh_all(sorted(self.topics))
             self._lost.intersection_update(self.routes.addresses(masters_only=False))
+            await asyncio.sleep(self._pause_s)
 
     async def _refresh_all(self, topics: Iterable[str]) -> None:
         for topic in topics:
@@ -310,7 +316,7 @@ class ClientInstance:
     def _on_lost(self, address: str) -> None:
         if self._running and address not in self.nameservers.addresses:
             self._lost.add(address)
-            self._look_now.fire()
+            self._look_now.set()
 
     def _on_request(self, link: Link, request: RemotingCommand) -> None:
         handler = self._handlers.get(request.code)
@@ -331,9 +337,14 @@ async def _log_refusal(address: str, response: Awaitable[RemotingCommand]) -> No
             _log.warning("refused: %s", broker_error(answer.code, answer.remark, address))
 
 
+async def _wait(event: asyncio.Event, timeout: float) -> None:
+    try:
+        async with asyncio.timeout(timeout):
+            await event.wait()
+    except TimeoutError:
+        pass
+
+
 def now_ms() -> int:
     """The wall clock in Unix milliseconds."""
     return time.time_ns() // 1_000_000
-
-
-__all__ = ["ClientInstance", "ConnectFailed", "now_ms"]

@@ -42,7 +42,7 @@ class MappedFileQueue:
         for index, (entry, start) in enumerate(zip(found, starts, strict=True)):
             path = self.directory / entry.name
             lost = entry.size == 0 or bool(self.run and start != self.run[-1].end)
-            if lost and (crashed or index == len(found) - 1 and entry.size == 0):
+            if lost and (crashed or (index == len(found) - 1 and entry.size == 0)):
                 self._discard(found[index:])
                 return
             if entry.size != self.file_bytes:

@@ -10,13 +10,15 @@ from hypothesis import settings
 from hypothesis import strategies as st
 from hypothesis.stateful import RuleBasedStateMachine, initialize, invariant, precondition, rule
 
+from protocol.hashing import tags_code
 from rmq_server.store.config import FlushDiskType
 from rmq_server.store.errors import NoSpace, StoreError
 from rmq_server.store.flush import FlushResult
 from rmq_server.store.reader import GetStatus
 from tests.unit.store.harness import Harness, record
-from tests.unit.store.memory_files import Crashed, MemoryFiles
+from tests.unit.store.memory_files import SECTOR, Crashed, MemoryFiles
 
+TAG_A = tags_code("TagA")
 QUEUES = [("T", 0), ("T", 1), ("%RETRY%g", 0)]
 SIZES = st.sampled_from([0, 1, 40, 300, 900, 2500])
 
@@ -51,7 +53,7 @@ class StoreModel(RuleBasedStateMachine):
         bodies = [self.body(size) for size in sizes]
         records = [record(body, topic=queue[0], queue_id=queue[1]) for body in bodies]
         try:
-            put = self.life.store.put_batch(records, [1] * len(records), deferred=deferred)
+            put = self.life.store.put_batch(records, [TAG_A] * len(records), deferred=deferred)
         except NoSpace:
             return
         self.puts.extend((*queue, body) for body in bodies)
@@ -72,7 +74,7 @@ class StoreModel(RuleBasedStateMachine):
 
     @rule(room=st.integers(0, 3000))
     def fill_disk(self, room: int) -> None:
-        used = sum(len(node.blocks) for node in self.disk.nodes.values()) * 512
+        used = sum(len(node.blocks) for node in self.disk.nodes.values()) * SECTOR
         self.disk.capacity = used + room
 
     @rule()
@@ -133,10 +135,12 @@ class StoreModel(RuleBasedStateMachine):
     @rule(offset=st.integers(0, 30), most=st.integers(1, 40))
     def read(self, offset: int, most: int) -> None:
         topic, queue_id, _ = self.puts[-1]
-        result = self.life.store.get(topic, queue_id, offset, most, lambda code: code == 1)
-        assert result.count <= min(32, most)
-        if result.status is GetStatus.NO_MATCHED_MESSAGE:
-            assert not result.views
+        found = self.life.store.get(topic, queue_id, offset, most)
+        assert found.count <= min(32, most)
+        assert found == self.life.store.get(topic, queue_id, offset, most, lambda code: code == TAG_A)
+        if found.status is GetStatus.FOUND:
+            none = self.life.store.get(topic, queue_id, offset, most, lambda code: False)
+            assert (none.status, none.next_offset) == (GetStatus.NO_MATCHED_MESSAGE, none.max_offset)
 
     @invariant()
     def readers_see_a_prefix(self) -> None:
@@ -196,6 +200,8 @@ class StoreModel(RuleBasedStateMachine):
         self.puts = self.puts[:kept]
         for queue in QUEUES:
             assert counts[queue] == len(self.of(queue)), "the log must be a prefix of what was put"
+            entries = [self.life.store.get(*queue, offset, 1, lambda code: code == TAG_A) for offset in range(kept)]
+            assert [entry.count for entry in entries] == [1] * counts[queue] + [0] * (kept - counts[queue])
             if self.flush is FlushDiskType.SYNC_FLUSH:
                 assert counts[queue] >= self.seen[queue], "a reader saw what the crash took back"
             self.seen[queue] = counts[queue]
@@ -203,6 +209,4 @@ class StoreModel(RuleBasedStateMachine):
 
 
 TestStoreModel = StoreModel.TestCase
-TestStoreModel.settings = settings(
-    max_examples=150, stateful_step_count=50
-)
+TestStoreModel.settings = settings(max_examples=150, stateful_step_count=50)

@@ -13,7 +13,8 @@ from random import Random
 from rmq_server.store.errors import StoreInUse
 from rmq_server.store.files import Data, DirEntry
 
-SECTOR = 512
+SECTOR = 64
+"""Scaled down with the files of the tests, so that entries and records are torn as often as in life."""
 
 Fault = Callable[[str, Path], None]
 
@@ -166,9 +167,9 @@ class MemoryFiles:
     def after_power_loss(self, random: Random) -> "MemoryFiles":
         """The same disk after the machine died: of what was not synced, anything may be there or not."""
         names = {path: node for path, node in self.nodes.items() if path in self.durable_names or random.random() < 0.5}
-        for path, node in self.durable_names.items():
-            if path not in self.nodes and random.random() < 0.5:
-                names[path] = node
+        names |= {
+            path: node for path, node in self.durable_names.items() if path not in self.nodes and random.random() < 0.5
+        }
         return self._copy(names, lambda node: _torn(node, random))
 
     def _copy(self, names: dict[Path, Node], content: Callable[[Node], bytes]) -> "MemoryFiles":

@@ -55,6 +55,11 @@ class Connection(Generic[W]):
         return self._frames.buffered_bytes
 
     @property
+    def owes_echo(self) -> bool:
+        """Whether a response must still answer the peer's offer of MSGPACK: only `encode_response` does that."""
+        return self._echo_opaque is not None
+
+    @property
     def in_flight(self) -> int:
         """Requests of ours that wait for a response."""
         return len(self._waiting)

@@ -178,7 +178,7 @@ class Broker:
         self.config = replace(self.config, listen_port=port)
         self.vip_port = port - VIP_PORT_DISTANCE
         self._router = self._wire(pack_host(resolve(self._advertised), self.config.advertise_port or port))
-        self._listener = Listener(self._router)
+        self._listener = Listener(self._router, before_write=self._store.write_out)
         for number in (port, self.vip_port):
             try:
                 await self._listener.bind(host, number)

@@ -1,12 +1,13 @@
 """Accepting connections on one or several ports, closing the idle ones, and an orderly end."""
 
 import asyncio
+from collections.abc import Callable
 from contextlib import suppress
 
 from protocol.connection import Connection
 from protocol.frame import DEFAULT_MAX_FRAME_BYTES
 from rmq_server.core.log import get_logger
-from rmq_server.net.peer import Crowd, Peer
+from rmq_server.net.peer import Crowd, Peer, Waiter
 from rmq_server.net.router import Router
 
 _log = get_logger("net")
@@ -17,7 +18,10 @@ _BACKLOG = 1024
 
 
 class Listener:
-    """The open ports of one server and the peers that came in by them."""
+    """The open ports of one server and the peers that came in by them.
+
+    before_write: what must be done before any answer leaves (transport.py).
+    """
 
     def __init__(
         self,
@@ -25,7 +29,9 @@ class Listener:
         *,
         max_frame_bytes: int = DEFAULT_MAX_FRAME_BYTES,
         idle_timeout_s: float = IDLE_TIMEOUT_S,
+        before_write: Callable[[], None] | None = None,
     ) -> None:
+        self._before_write = before_write
         self._router = router
         self._max_frame_bytes = max_frame_bytes
         self._idle_timeout_s = idle_timeout_s
@@ -78,4 +84,5 @@ class Listener:
         self._servers.clear()
 
     def _accept(self) -> Peer:
-        return Peer(self._router.dispatch, Connection(dials=False, max_frame_bytes=self._max_frame_bytes), self.peers)
+        connection: Connection[Waiter] = Connection(dials=False, max_frame_bytes=self._max_frame_bytes)
+        return Peer(self._router.dispatch, connection, self.peers, self._before_write)

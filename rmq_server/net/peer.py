@@ -2,8 +2,9 @@
 
 import asyncio
 from collections.abc import Callable, Iterator, Sequence
-from dataclasses import dataclass
 from typing import Any, Protocol
+
+import msgspec
 
 from protocol.address import InvalidAddress, pack_host, parse_address
 from protocol.codes import ResponseCode
@@ -13,6 +14,7 @@ from protocol.errors import LocalProtocolError, RemoteProtocolError
 from protocol.flags import RpcFlag
 from protocol.header import Header, to_ext
 from protocol.request import RequestSpec
+from protocol.template import ReplyTemplate
 from rmq_server.core.log import get_logger
 from rmq_server.net.transport import Transport
 
@@ -23,12 +25,12 @@ _UNKNOWN_HOST = bytes(8)
 Waiter = asyncio.Future[RemotingCommand]
 
 
-@dataclass(slots=True)
-class Reply:
+class Reply(msgspec.Struct):
     """What a processor answers.
 
-    ext:    ready header fields, instead of a typed header.
-    pieces: the body as buffers that are valid until the reply is sent, instead of bytes.
+    ext:      ready header fields, instead of a typed header.
+    template: with its values, code and header fields of the hot path, instead of code and header.
+    pieces:   the body as buffers that are valid until the reply is sent, instead of bytes.
     """
 
     code: int = ResponseCode.SUCCESS
@@ -36,7 +38,9 @@ class Reply:
     body: bytes = b""
     remark: str | None = None
     ext: dict[str, str] | None = None
-    pieces: Sequence[memoryview] | None = None
+    pieces: Sequence[memoryview] = ()
+    template: ReplyTemplate | None = None
+    values: Sequence[str] = ()
 
 
 class Dispatch(Protocol):
@@ -82,8 +86,14 @@ class Peer(Transport):
     language, version: of its latest request.
     """
 
-    def __init__(self, dispatch: Dispatch, connection: Connection[Waiter], crowd: "Crowd") -> None:
-        super().__init__()
+    def __init__(
+        self,
+        dispatch: Dispatch,
+        connection: Connection[Waiter],
+        crowd: "Crowd",
+        before_write: Callable[[], None] | None = None,
+    ) -> None:
+        super().__init__(before_write)
         self._dispatch = dispatch
         self._connection = connection
         self._crowd = crowd
@@ -105,18 +115,31 @@ class Peer(Transport):
         """Answer a request; a one-way request gets nothing, a peer that is gone neither."""
         if request.flag & RpcFlag.ONEWAY or self._transport is None:
             return
-        ext = reply.ext if reply.header is None else to_ext(reply.header)
-        command = response_command(request, reply.code, ext, reply.body, reply.remark)
+        template = reply.template
         try:
-            if reply.pieces is None:
-                self.write(self._connection.encode_response(command))
+            if template is None or self._connection.owes_echo:
+                head = self._encode_head(request, reply)
             else:
                 size = sum(map(len, reply.pieces))
-                self.write(b"".join((self._connection.encode_response_head(command, size), *reply.pieces)))
+                head = template.encode(request.serialize_type, request.opaque, reply.values, size)
         except LocalProtocolError as error:
             _log.error("reply refused", peer=self.address, code=request.code, reason=str(error))
             refusal = response_command(request, ResponseCode.SYSTEM_ERROR, remark=str(error))
             self.write(self._connection.encode_response(refusal))
+            return
+        self.write(b"".join((head, *reply.pieces)) if reply.pieces else head)
+
+    def _encode_head(self, request: RemotingCommand, reply: Reply) -> bytes:
+        """The response up to its pieces."""
+        if reply.template is not None:
+            template = reply.template
+            command = response_command(request, template.code, template.ext(reply.values), b"", template.remark)
+        else:
+            ext = reply.ext if reply.header is None else to_ext(reply.header)
+            command = response_command(request, reply.code, ext, reply.body, reply.remark)
+        if reply.pieces:
+            return self._connection.encode_response_head(command, sum(map(len, reply.pieces)))
+        return self._connection.encode_response(command)
 
     def send_oneway(self, spec: RequestSpec[Any, Any], header: Header, body: bytes = b"") -> None:
         """Send a request that has no answer, in the codec that the peer speaks."""

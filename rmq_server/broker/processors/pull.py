@@ -9,6 +9,7 @@ from protocol.codes import ResponseCode
 from protocol.flags import PermName, PullSysFlag
 from protocol.headers.pull import LITE_PULL_MESSAGE, PULL_MESSAGE, PullMessageHeader
 from protocol.request import handles
+from protocol.template import ReplyTemplate
 from rmq_server.broker.clients import Consumers
 from rmq_server.broker.config import BrokerConfig
 from rmq_server.broker.groups import SubscriptionGroups
@@ -32,6 +33,12 @@ _CODES = {
     GetStatus.OFFSET_OVERFLOW_BADLY: ResponseCode.PULL_OFFSET_MOVED,
     GetStatus.OFFSET_TOO_SMALL: ResponseCode.PULL_OFFSET_MOVED,
 }
+_FOUND = ReplyTemplate(
+    ResponseCode.SUCCESS,
+    {"suggestWhichBrokerId": "0", "topicSysFlag": "0", "groupSysFlag": "0"},
+    ("nextBeginOffset", "minOffset", "maxOffset"),
+    remark=GetStatus.FOUND.name,
+)
 _NO_QUEUE = (GetStatus.NO_MATCHED_LOGIC_QUEUE, GetStatus.NO_MESSAGE_IN_QUEUE)
 
 
@@ -112,16 +119,11 @@ class PullProcessor:
         )
 
     def _reply(self, header: PullMessageHeader, result: GetResult) -> Reply:
-        ext = {
-            "suggestWhichBrokerId": "0",
-            "nextBeginOffset": str(result.next_offset),
-            "minOffset": str(result.min_offset),
-            "maxOffset": str(result.max_offset),
-            "topicSysFlag": "0",
-            "groupSysFlag": "0",
-        }
+        values = (str(result.next_offset), str(result.min_offset), str(result.max_offset))
+        if result.status is GetStatus.FOUND:
+            return Reply(template=_FOUND, values=values, pieces=result.views)
         code = _code_of(result, header.queue_offset)
-        return Reply(code, ext=ext, remark=result.status.name, pieces=result.views)
+        return Reply(code, ext=_FOUND.ext(values), remark=result.status.name)
 
     # Checks, in upstream's order.
 

@@ -17,6 +17,7 @@ from protocol.message import NAME_SEPARATOR, PROPERTY_SEPARATOR, PropertyName, d
 from protocol.message_id import offset_message_id
 from protocol.record import Record
 from protocol.request import handles
+from protocol.template import ReplyTemplate
 from rmq_server.broker.config import BrokerConfig
 from rmq_server.broker.groups import SubscriptionGroups
 from rmq_server.broker.topics import TopicTable
@@ -29,16 +30,7 @@ from rmq_server.store.message_store import MessageStore, PutResult
 
 SendRequest = Request[SendMessageHeader]
 
-_DELAYED = (
-    PropertyName.DELAY,
-    PropertyName.TIMER_DELIVER_MS,
-    PropertyName.TIMER_DELAY_MS,
-    PropertyName.TIMER_DELAY_SEC,
-)
-_FLUSH_CODES = {
-    FlushResult.OK: ResponseCode.SUCCESS,
-    FlushResult.TIMEOUT: ResponseCode.FLUSH_DISK_TIMEOUT,
-}
+_PLACE = ("msgId", "queueId", "queueOffset")
 
 
 class SendProcessor:
@@ -65,16 +57,13 @@ class SendProcessor:
         self._unique_id = unique_id
         self._random = random
         self._announce = announce
-        self._region_id = config.region_id
-        self._trace_on = "true" if config.trace_on else "false"
-        self._own_names = (PropertyName.MSG_REGION, PropertyName.TRACE_ON, PropertyName.CLUSTER)
-        self._own_properties = _text(
-            {
-                PropertyName.MSG_REGION: config.region_id,
-                PropertyName.TRACE_ON: self._trace_on,
-                PropertyName.CLUSTER: config.cluster_name,
-            }
-        )
+        told = {
+            PropertyName.MSG_REGION: config.region_id,
+            PropertyName.TRACE_ON: "true" if config.trace_on else "false",
+        }
+        self._own_properties = _text({**told, PropertyName.CLUSTER: config.cluster_name})
+        self._stored = ReplyTemplate(ResponseCode.SUCCESS, told, _PLACE)
+        self._stored_as = ReplyTemplate(ResponseCode.SUCCESS, told, (*_PLACE, "transactionId"))
 
     @handles(SEND_MESSAGE, SEND_MESSAGE_V2, SEND_BATCH_MESSAGE)
     def send(self, request: SendRequest) -> Reply | Awaitable[Reply | None] | None:
@@ -100,15 +89,23 @@ class SendProcessor:
         queue_id = self._check(header, topic)
         if request.command.code == SEND_BATCH_MESSAGE.code:
             return self._send_batch(request, queue_id)
+        body = request.command.body
+        if len(body) > self._max_message_bytes:
+            raise self._too_large(len(body))
         text = header.properties or ""
         properties = decode_properties(text)
-        self._check_kind(header, properties)
+        if header.sys_flag & MessageSysFlag.TRANSACTION_MASK or not _SPECIAL.isdisjoint(properties):
+            _check_kind(header, properties)
+            text = _text({name: value for name, value in properties.items() if name not in _REWRITTEN})
         unique_id = properties.get(PropertyName.UNIQ_KEY)
-        if unique_id is None or not properties.keys().isdisjoint(_REWRITTEN):
-            text, unique_id = self._rewritten(properties)
-        record = self._record(request, queue_id, request.body, self._completed(text, properties))
-        self._check_size(len(request.body))
-        put = self._put(lambda: self._store.put(record, tags_code(properties.get(PropertyName.TAGS))))
+        if unique_id is None:
+            unique_id = self._unique_id()
+            text = f"{PropertyName.UNIQ_KEY}{NAME_SEPARATOR}{unique_id}{PROPERTY_SEPARATOR}{text}"
+        record = self._record(request, queue_id, body, self._completed(text))
+        try:
+            put = self._store.put(record, tags_code(properties.get(PropertyName.TAGS)), deferred=True)
+        except StoreError as error:
+            raise _not_stored(error) from error
         message_id = offset_message_id(self._store_host, put.physical_offset)
         reply = self._reply(message_id, queue_id, put.queue_offset, unique_id)
         return self._answer(request, put, reply, wait=properties.get(PropertyName.WAIT) != "false")
@@ -117,26 +114,31 @@ class SendProcessor:
         header = request.header
         text = header.properties or ""
         properties = decode_properties(text)
-        self._check_kind(header, properties)
+        _check_kind(header, properties)
         if header.topic.startswith(names.RETRY_PREFIX):
             raise Reject(ResponseCode.MESSAGE_ILLEGAL, "batch request does not support retry group")
-        self._check_size(len(request.body))
+        if len(request.body) > self._max_message_bytes:
+            raise self._too_large(len(request.body))
         items = decode_batch(request.body)
         if not items:
             raise Reject(ResponseCode.MESSAGE_ILLEGAL, "the batch holds no message")
-        shared = self._completed(text, properties)
+        shared = self._completed(text)
         records, codes = [], []
         for item in items:
             own = item.properties
-            if own and not own.endswith(b"\x02"):
-                own += b"\x02"
+            if own and not own.endswith(_SEPARATOR):
+                own += _SEPARATOR
             record = self._record(request, queue_id, item.body, own + shared)
             record.flag = item.flag
-            merged = decode_properties(str(record.properties, "utf-8", "replace"))
-            self._check_kind(header, merged)
+            merged = decode_properties(str(own, "utf-8", "replace")) | properties
+            if not _SPECIAL.isdisjoint(merged):
+                _check_kind(header, merged)
             records.append(record)
             codes.append(tags_code(merged.get(PropertyName.TAGS)))
-        put = self._put(lambda: self._store.put_batch(records, codes))
+        try:
+            put = self._store.put_batch(records, codes, deferred=True)
+        except StoreError as error:
+            raise _not_stored(error) from error
         message_ids = ",".join([offset_message_id(self._store_host, record.physical_offset) for record in records])
         reply = self._reply(message_ids, queue_id, put.queue_offset, properties.get(PropertyName.UNIQ_KEY))
         return self._answer(request, put, reply, wait=properties.get(PropertyName.WAIT) != "false")
@@ -166,35 +168,15 @@ class SendProcessor:
         if self._groups.get(group) is None:
             raise Reject(ResponseCode.SUBSCRIPTION_GROUP_NOT_EXIST, f"subscription group not exist, {group}")
 
-    def _check_kind(self, header: SendMessageHeader, properties: dict[str, str]) -> None:
-        """Transactions and delays need services that this broker does not have yet: better refused than visible."""
-        if header.sys_flag & MessageSysFlag.TRANSACTION_MASK or (
-            properties.get(PropertyName.TRANSACTION_PREPARED, "").lower() == "true"
-        ):
-            raise Reject(ResponseCode.MESSAGE_ILLEGAL, "transaction messages are not supported by this broker yet")
-        for name in _DELAYED:
-            if properties.get(name, "0") != "0":
-                raise Reject(
-                    ResponseCode.MESSAGE_ILLEGAL,
-                    f"delayed messages are not supported by this broker yet (property {name})",
-                )
-
-    def _check_size(self, body_bytes: int) -> None:
-        if body_bytes > self._max_message_bytes:
-            raise Reject(
-                ResponseCode.MESSAGE_ILLEGAL,
-                f"the message body has {body_bytes} bytes, the limit (maxMessageSize) is {self._max_message_bytes}",
-            )
+    def _too_large(self, body_bytes: int) -> Reject:
+        return Reject(
+            ResponseCode.MESSAGE_ILLEGAL,
+            f"the message body has {body_bytes} bytes, the limit (maxMessageSize) is {self._max_message_bytes}",
+        )
 
     # The record and the reply.
 
-    def _rewritten(self, properties: dict[str, str]) -> tuple[str, str]:
-        """The properties without what only a broker may set, and with a unique id."""
-        kept = {name: value for name, value in properties.items() if name not in _REWRITTEN}
-        unique_id = kept.setdefault(PropertyName.UNIQ_KEY, self._unique_id())
-        return _text(kept), unique_id
-
-    def _completed(self, text: str, properties: dict[str, str]) -> bytes:
+    def _completed(self, text: str) -> bytes:
         """The properties text with the broker's own."""
         if text and not text.endswith(PROPERTY_SEPARATOR):
             text += PROPERTY_SEPARATOR
@@ -221,43 +203,62 @@ class SendProcessor:
             reconsume_times=header.reconsume_times or 0,
         )
 
-    def _put(self, put: Callable[[], PutResult]) -> PutResult:
-        try:
-            return put()
-        except StoreError as error:
-            raise Reject(ResponseCode.SERVICE_NOT_AVAILABLE, f"the message was not stored: {error}") from error
-
     def _reply(self, message_id: str, queue_id: int, queue_offset: int, unique_id: str | None) -> Reply:
-        ext = {
-            "msgId": message_id,
-            "queueId": str(queue_id),
-            "queueOffset": str(queue_offset),
-            PropertyName.MSG_REGION: self._region_id,
-            PropertyName.TRACE_ON: self._trace_on,
-        }
-        if unique_id is not None:
-            ext["transactionId"] = unique_id
-        return Reply(ext=ext)
+        if unique_id is None:
+            return Reply(ext=self._stored.ext((message_id, str(queue_id), str(queue_offset))))
+        values = (message_id, str(queue_id), str(queue_offset), unique_id)
+        if unique_id.isalnum() and unique_id.isascii():
+            return Reply(template=self._stored_as, values=values)
+        return Reply(ext=self._stored_as.ext(values))
 
     def _answer(self, request: SendRequest, put: PutResult, reply: Reply, *, wait: bool) -> Reply | None:
+        """At once, for the transport writes the log before the answer; or when the log is on disk."""
         if not wait or not self._store.sync_flush:
             return reply
 
         def flushed(result: FlushResult) -> None:
-            code = _FLUSH_CODES.get(result)
-            if code is None:
+            if result is FlushResult.OK:
+                request.respond(reply)
+            elif result is FlushResult.TIMEOUT:
+                ext = reply.ext if reply.template is None else reply.template.ext(reply.values)
+                request.respond(Reply(ResponseCode.FLUSH_DISK_TIMEOUT, ext=ext))
+            else:
                 request.respond(Reply(ResponseCode.SYSTEM_ERROR, remark="the message could not be flushed to disk"))
-                return
-            reply.code = code
-            request.respond(reply)
 
         self._store.when_durable(put.end_offset, flushed)
         return None
 
 
+_SEPARATOR = PROPERTY_SEPARATOR.encode()
+_DELAYED = (
+    PropertyName.DELAY,
+    PropertyName.TIMER_DELIVER_MS,
+    PropertyName.TIMER_DELAY_MS,
+    PropertyName.TIMER_DELAY_SEC,
+)
 _REWRITTEN = frozenset(
     {PropertyName.POP_CHECKPOINT, PropertyName.MSG_REGION, PropertyName.TRACE_ON, PropertyName.CLUSTER}
 )
+_SPECIAL = _REWRITTEN | {*_DELAYED, PropertyName.TRANSACTION_PREPARED}
+"""Properties that most messages do not have, and that need a closer look."""
+
+
+def _check_kind(header: SendMessageHeader, properties: dict[str, str]) -> None:
+    """Transactions and delays need services that this broker does not have yet: better refused than visible."""
+    if header.sys_flag & MessageSysFlag.TRANSACTION_MASK or (
+        properties.get(PropertyName.TRANSACTION_PREPARED, "").lower() == "true"
+    ):
+        raise Reject(ResponseCode.MESSAGE_ILLEGAL, "transaction messages are not supported by this broker yet")
+    for name in _DELAYED:
+        if properties.get(name, "0") != "0":
+            raise Reject(
+                ResponseCode.MESSAGE_ILLEGAL,
+                f"delayed messages are not supported by this broker yet (property {name})",
+            )
+
+
+def _not_stored(error: StoreError) -> Reject:
+    return Reject(ResponseCode.SERVICE_NOT_AVAILABLE, f"the message was not stored: {error}")
 
 
 def _text(properties: dict[str, str]) -> str:

@@ -106,11 +106,15 @@ class Connections:
         try:
             link = await self._open(address, greet)
         except (ConnectionLost, RequestTimeout) as problem:
-            wait_s = endpoint.backoff.next_s()
-            endpoint.not_before = asyncio.get_running_loop().time() + wait_s
-            endpoint.failure = str(problem)
             endpoint.dialling = None
-            _log.warning("%s; background attempts go on in %.1f s", problem, wait_s)
+            endpoint.failure = str(problem)
+            now = asyncio.get_running_loop().time()
+            if (
+                now >= endpoint.not_before
+            ):  # sends dial whenever they need to, which must not prolong the wait of others
+                wait_s = endpoint.backoff.next_s()
+                endpoint.not_before = now + wait_s
+                _log.warning("%s; background attempts go on in %.1f s", problem, wait_s)
             _fail(future, problem if isinstance(problem, ConnectFailed) else ConnectFailed(str(problem)))
         except BaseException:
             endpoint.dialling = None

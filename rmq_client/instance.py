@@ -36,7 +36,7 @@ _log = logger("instance")
 
 RequestHandler = Callable[[Link, RemotingCommand], None]
 
-TROUBLE = BackoffPolicy(max_s=30.0)
+TROUBLE = BackoffPolicy(max_s=5.0)
 """How often routes are asked for while a broker is lost or a route is missing."""
 SHORTEST_LOOK_S = 0.1
 """Many sends that fail at once do not make many rounds of questions."""

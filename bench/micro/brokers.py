@@ -20,12 +20,10 @@ from bench.load.replies import ReplyReader
 from bench.micro.timing import Cost
 from protocol.codes import RequestCode
 from protocol.command import RemotingCommand, encode_command
-from protocol.connection import Connection
 from protocol.header import to_ext
 from protocol.headers.topic import CreateTopicHeader
 from rmq_server.broker.config import BrokerConfig
 from rmq_server.broker.server import Broker
-from rmq_server.net.peer import Crowd, Peer
 from rmq_server.store.config import FlushDiskType, StoreConfig
 
 TOPIC = "BenchTopic"
@@ -64,7 +62,7 @@ class Client:
     def __init__(self, broker: Broker) -> None:
         self._transport = NullTransport()
         self.answered = self._transport.answered
-        self.peer = Peer(broker._router.dispatch, Connection(dials=False), Crowd())
+        self.peer = broker._listener._accept()  # private on purpose: exactly what a real connection gets
         self.peer.connection_made(self._transport)
 
     def reply_bytes(self) -> bytes:

@@ -8,6 +8,7 @@ import random
 from collections.abc import Awaitable, Callable, Collection
 from dataclasses import dataclass, field
 
+from protocol.codes import ResponseCode
 from protocol.command import RemotingCommand
 from rmq_client.background import Background
 from rmq_client.backoff import Backoff
@@ -181,7 +182,10 @@ class NameServers:
             try:
                 async with asyncio.timeout(share):
                     link = await self._connections.get(address)
-                    return await link.request(command(), share), address
+                    response = await link.request(command(), share)
+                if response.code != ResponseCode.GO_AWAY:
+                    return response, address
+                problem = ConnectionLost(f"the nameserver {address} is shutting down")
             except (ConnectionLost, RequestTimeout) as failure:
                 problem = failure
             except TimeoutError:

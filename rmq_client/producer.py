@@ -14,6 +14,7 @@ from protocol.batch import BatchItem, encode_batch
 from protocol.bodies.heartbeat import HeartbeatData, ProducerData
 from protocol.codes import RequestCode
 from protocol.command import RemotingCommand, request_command
+from protocol.errors import RocketMQError
 from protocol.header import to_ext
 from protocol.headers.client import UNREGISTER_CLIENT, UnregisterClientHeader
 from protocol.headers.send import SendMessageReply
@@ -355,7 +356,7 @@ class Producer:
         try:
             async with asyncio.timeout_at(deadline):
                 await self._instance.refresh(topic)
-        except (TimeoutError, ClientError) as problem:
+        except (TimeoutError, RocketMQError) as problem:
             _log.debug("the route of %s stays as it is: %s", topic, problem)
 
     def _note_fault(

@@ -240,4 +240,4 @@ async def open_link(link: Link, connector: Connector, host: str, port: int, time
     except TimeoutError:
         raise ConnectFailed(f"no connection to {link.address} within {timeout:.1f} s") from None
     except OSError as problem:
-        raise ConnectFailed(f"no connection to {link.address}: {problem.strerror or problem}") from problem
+        raise ConnectFailed(f"no connection to {link.address}: {problem.strerror or problem}") from None

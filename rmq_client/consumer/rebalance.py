@@ -9,7 +9,7 @@ Source: apache/rocketmq: client/.../impl/consumer/RebalanceImpl.java; behaviour.
 from collections.abc import Collection, Iterable, Sequence
 from typing import NamedTuple
 
-from protocol.allocate import AllocateStrategy, sort_client_ids, sort_queues
+from protocol.allocate import AllocateStrategy, AllocationError, sort_client_ids, sort_queues
 from protocol.message import MessageQueue
 
 
@@ -29,9 +29,12 @@ def allocate(
 ) -> list[MessageQueue]:
     """This member's share of a topic's queues.
 
-    Raises: what the strategy raises; the caller keeps what it has.
+    Raises: AllocationError, also for whatever a strategy of the application raises; the caller keeps what it has.
     """
-    return strategy(group, client_id, sort_queues(queues), sort_client_ids(client_ids))
+    try:
+        return strategy(group, client_id, sort_queues(queues), sort_client_ids(client_ids))
+    except Exception as problem:
+        raise AllocationError(f"the allocation strategy {strategy.name} failed: {problem!r}") from problem
 
 
 def change_of(owned: Collection[MessageQueue], topic: str, wanted: Sequence[MessageQueue]) -> Change:

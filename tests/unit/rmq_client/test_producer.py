@@ -376,6 +376,28 @@ async def test_the_next_nameserver_is_asked():
             assert await p.queues("T")
 
 
+async def test_a_nameserver_that_shuts_down_counts_as_gone():
+    world = World()
+    async with producer(world) as p:
+        await p.send("T", b"x")
+        world.nameserver.answers[RequestCode.GET_ROUTEINFO_BY_TOPIC] = refuse(ResponseCode.GO_AWAY)
+        with pytest.raises(ConnectionLost, match="shutting down"):
+            await p.send("Other", b"x")
+        world.broker.stop()
+        with pytest.raises(ConnectFailed):
+            await p.send("T", b"x")
+
+
+async def test_a_nameserver_that_fails_does_not_hide_why_a_send_failed():
+    world = World()
+    async with producer(world) as p:
+        await p.send("T", b"x")
+        world.nameserver.answers[RequestCode.GET_ROUTEINFO_BY_TOPIC] = refuse(ResponseCode.SYSTEM_ERROR)
+        world.broker.stop()
+        with pytest.raises(ConnectFailed):
+            await p.send("T", b"x")
+
+
 async def test_the_body_of_the_block_raises_its_own_error():
     async def use() -> None:
         async with producer(World()) as p:

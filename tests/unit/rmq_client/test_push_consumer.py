@@ -392,7 +392,7 @@ async def test_a_failed_allocation_keeps_what_there_is():
 
         def __call__(self, group, client_id, queues, client_ids):
             if fails:
-                raise Misuse("cannot")
+                raise ZeroDivisionError("a bug of the application")
             return list(queues)
 
     async with running(consumer(world, allocate=Strategy()), nothing) as c:

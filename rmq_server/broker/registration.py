@@ -93,15 +93,18 @@ class _Session:
         self._wake = asyncio.Event()
         self._failing = False
         self._registered = False
+        self._leaving = False
 
     async def start(self) -> None:
         await self._try_register(_START_TIMEOUT_S)
 
     async def run(self) -> None:
         retry_s = FIRST_RETRY_S
-        while True:
+        while not self._leaving:
             if self._registered:
                 await self._wait_for_reason()
+                if self._leaving:
+                    return
             if await self._try_register(self._timeout_s):
                 retry_s = FIRST_RETRY_S
             else:
@@ -138,6 +141,7 @@ class _Session:
         return True
 
     async def unregister(self) -> None:
+        self._leaving = True
         if self._link is None:
             return
         try:

@@ -8,6 +8,7 @@ import asyncio
 import errno
 import os
 import socket
+from contextlib import AsyncExitStack
 from dataclasses import replace
 from pathlib import Path
 from random import Random
@@ -71,8 +72,7 @@ class Broker:
         self._clock = clock or SystemClock()
         self._files = files or OsFiles()
         self._random = random or Random()
-        self._ready = False
-        self._closed = False
+        self._opened = AsyncExitStack()
         self.vip_port = 0
 
     @property
@@ -104,8 +104,9 @@ class Broker:
             on_arrival=self._holds.notify,
         )
         self._store.open()
-        self._ready = True
+        self._opened.callback(self._store.close)
         self._load_tables()
+        self._opened.push_async_callback(self._save_tables)
         self._consumers = Consumers(self._clock, self._notify_members)
         self._producers = Producers(self._clock)
         self._locks = QueueLocks(self._clock, config.lock_live_ms / 1000)
@@ -136,27 +137,19 @@ class Broker:
             tasks.create_task(check_reachable(self._advertised, self.config.advertise_port or self.port))
 
     async def drain(self) -> None:
-        """Leave the routes, refuse new work, answer what is held."""
+        """Leave the routes, refuse new work, answer what is held and what waits for the disk."""
         await self._registration.unregister()
         self._router.start_draining()
         self._listener.stop_accepting()
         self._holds.resume_all()
+        settled = asyncio.Event()
+        self._store.when_durable(self._store.max_physical_offset, lambda result: settled.set())
+        await settled.wait()
         await self._listener.close()
 
     async def close(self) -> None:
         """Write what is left and close the store; the `abort` file goes last."""
-        if self._closed:
-            return
-        self._closed = True
-        if hasattr(self, "_listener"):
-            await self._listener.close()
-        if self._ready:
-            try:
-                await self._topics.save()
-                await self._groups.save()
-                await self._offsets.save()
-            finally:
-                self._store.close()
+        await self._opened.aclose()
 
     # Parts of the start.
 
@@ -179,6 +172,7 @@ class Broker:
         self.vip_port = port - VIP_PORT_DISTANCE
         self._router = self._wire(pack_host(resolve(self._advertised), self.config.advertise_port or port))
         self._listener = Listener(self._router, before_write=self._store.write_out)
+        self._opened.push_async_callback(self._listener.close)
         for number in (port, self.vip_port):
             try:
                 await self._listener.bind(host, number)
@@ -229,6 +223,11 @@ class Broker:
             peer.send_oneway(NOTIFY_CONSUMER_IDS_CHANGED, header)
 
     # Services.
+
+    async def _save_tables(self) -> None:
+        await self._topics.save()
+        await self._groups.save()
+        await self._offsets.save()
 
     async def _save_changes(self) -> None:
         while True:

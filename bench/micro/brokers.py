@@ -37,8 +37,9 @@ _RUNS_SECONDS = 0.05  # after so long every service of the broker runs
 class NullTransport(asyncio.Transport):
     """A connection to nobody: keeps what was written for whoever looks."""
 
-    def __init__(self) -> None:
+    def __init__(self, protocol: asyncio.Protocol) -> None:
         super().__init__({"peername": ("127.0.0.1", 50_000)})
+        self._protocol = protocol
         self.written: list[bytes] = []
         self.answered = asyncio.Event()
 
@@ -53,16 +54,19 @@ class NullTransport(asyncio.Transport):
         return False
 
     def close(self) -> None:
-        pass
+        self._protocol.connection_lost(None)
+
+    def abort(self) -> None:
+        self.close()
 
 
 class Client:
     """One such connection, from the other end."""
 
     def __init__(self, broker: Broker) -> None:
-        self._transport = NullTransport()
-        self.answered = self._transport.answered
         self.peer = broker._listener._accept()  # private on purpose: exactly what a real connection gets
+        self._transport = NullTransport(self.peer)
+        self.answered = self._transport.answered
         self.peer.connection_made(self._transport)
 
     def reply_bytes(self) -> bytes:

@@ -28,12 +28,13 @@ from protocol.record import (
 )
 from rmq_server.store.errors import MessageTooLarge, NoSpace, from_os_error
 from rmq_server.store.files import Files
-from rmq_server.store.layout import BLANK_BYTES, PAGE_BYTES, blank
+from rmq_server.store.layout import BLANK_BYTES, blank
 from rmq_server.store.mapped_file import MappedFile
 from rmq_server.store.mapped_file_queue import MappedFileQueue
 
 _SCAN_CHUNK = 1 << 20
 _NO_ROOM = -1
+_PREPARE_PART = 4  # the next segment is created when this part of the present one is left
 
 
 def _nowhere(data: bytes, offset: int) -> None:
@@ -51,6 +52,8 @@ class CommitLog:
         self._pending: list[bytes] = []
         self._pwrite: Callable[[bytes, int], None] = _nowhere
         self._active_start = 0
+        self._asked: int | None = None  # start of the segment that the flush thread was asked to create
+        self._prepared: int | None = None  # start of the one that it did create
         self._limit = _NO_ROOM  # the last offset at which a record may end without asking for more room
 
     @property
@@ -148,13 +151,27 @@ class CommitLog:
         return changed
 
     def begin(self) -> None:
-        """Have a first segment, so that its name is durable before anything is in it."""
+        """Have a first segment."""
         if not self.segments.run:
-            self.segments.extend(0)
+            self._extend(0)
+
+    def prepare(self) -> Callable[[], None] | None:
+        """What creates the next segment, for the flush thread, once this one is nearly full; asked repeatedly."""
+        following = self.segments.end
+        if following - self.end > self.segments.file_bytes // _PREPARE_PART or self._asked == following:
+            return None
+        self._asked = following
+        return self.segments.prepare_job(following)
+
+    def prepared(self) -> None:
+        """The job that `prepare` gave out last is done."""
+        self._prepared = self._asked
 
     def drop_unused(self) -> None:
         """Delete the segments that nothing was appended to."""
         self.segments.remove_from(self.end)
+        if self._asked is not None:
+            self.segments.drop_prepared(self._asked)
 
     def close(self) -> None:
         """Let go of the files."""
@@ -164,9 +181,9 @@ class CommitLog:
         """Reserve blocks for `size` more bytes, in the next segment when they do not fit this one."""
         if size + BLANK_BYTES > self.segments.file_bytes:
             raise MessageTooLarge(f"{size} bytes do not fit a segment of {self.segments.file_bytes} bytes")
-        segment = self.segments.find(self.end) or self.segments.extend(self.end)
+        segment = self.segments.find(self.end) or self._extend(self.end)
         if self.end + size + BLANK_BYTES > segment.end:
-            following = self.segments.find(segment.end) or self.segments.extend(segment.end)
+            following = self.segments.find(segment.end) or self._extend(segment.end)
             limit = self._reserve(following, following.start, size)
             self._close_segment(segment)
             segment = following
@@ -174,6 +191,10 @@ class CommitLog:
             limit = self._reserve(segment, self.end, size)
         self._pwrite, self._active_start = segment.pwrite, segment.start
         self._limit = limit - BLANK_BYTES
+
+    def _extend(self, start: int) -> MappedFile:
+        """Add a segment, durably: after a power loss the log may end early but has no gap."""
+        return self.segments.extend(start, durable=start != self._prepared)
 
     def _close_segment(self, full: MappedFile) -> None:
         """Write what is pending and the blank record, and go on after them."""
@@ -190,7 +211,7 @@ class CommitLog:
         try:
             segment.reserve(start, wanted - start)
         except NoSpace:
-            wanted = min(segment.end, -(-needed // PAGE_BYTES) * PAGE_BYTES)
+            wanted = needed
             segment.reserve(start, wanted - start)
         return wanted
 

@@ -106,7 +106,7 @@ class ConsumeQueue:
 
         Entries are searched by halving, which is right as long as what precedes the end is whole.
         """
-        self.files.load(crashed=limit is not None)
+        self.files.load(repair=limit is not None)
         end = self.files.start
         for file in reversed(self.files.run):
             if self._counts(file.start // ENTRY_BYTES, limit):

@@ -29,12 +29,11 @@ class MappedFileQueue:
         self.file_bytes = file_bytes
         self.run: list[MappedFile] = []
 
-    def load(self, *, crashed: bool) -> None:
-        """Find the files.
+    def load(self, *, repair: bool = False) -> None:
+        """Find the files. An empty last one, whose creation a crash interrupted, is deleted as upstream does.
 
-        An empty last file, whose creation a crash interrupted, is deleted as upstream does. A power loss can also lose
-        names, or the length, of several files that were not synced: after a crash the run ends before the first such
-        file, and what follows, which cannot have been synced either, is deleted.
+        repair: for logs that can be rebuilt. A power loss can lose the names, or the length, of several files that were
+        not synced: the run ends before the first such file, and what follows, which was not synced either, is deleted.
         Raises: UnsupportedStore for alien names, other sizes than configured, and gaps.
         """
         found = [entry for entry in self._files.list(self.directory) if not entry.is_dir]
@@ -42,7 +41,7 @@ class MappedFileQueue:
         for index, (entry, start) in enumerate(zip(found, starts, strict=True)):
             path = self.directory / entry.name
             lost = entry.size == 0 or bool(self.run and start != self.run[-1].end)
-            if lost and (crashed or (index == len(found) - 1 and entry.size == 0)):
+            if lost and (repair or (index == len(found) - 1 and entry.size == 0)):
                 self._discard(found[index:])
                 return
             if entry.size != self.file_bytes:
@@ -80,8 +79,11 @@ class MappedFileQueue:
         index = (offset - run[0].start) // self.file_bytes
         return run[index] if 0 <= index < len(run) else None
 
-    def extend(self, start: int) -> MappedFile:
-        """Add the file that starts at `start`: where the run ends, or anywhere when it is empty."""
+    def extend(self, start: int, *, durable: bool = False) -> MappedFile:
+        """Add the file that starts at `start`: where the run ends, or anywhere when it is empty.
+
+        durable: name and length survive a power loss at once, instead of after the next sync_job.
+        """
         if not self.run:
             try:
                 self._files.make_dirs(self.directory)
@@ -89,9 +91,33 @@ class MappedFileQueue:
                 raise from_os_error(error, self.directory) from error
         added = MappedFile(self._files, self.directory / file_name(start), start, self.file_bytes)
         added.create()
+        if durable:
+            added.sync()
+            sync_names(self._files, self.directory)
+        else:
+            self._unsynced_names = True
         self.run.append(added)
-        self._unsynced_names = True
         return added
+
+    def prepare_job(self, start: int) -> Callable[[], None]:
+        """What makes the file that `extend` will add exist, durably; to be called from any thread."""
+        ahead = MappedFile(self._files, self.directory / file_name(start), start, self.file_bytes)
+
+        def prepare() -> None:
+            try:
+                ahead.create()
+                ahead.sync()
+                sync_names(self._files, self.directory)
+            finally:
+                ahead.close()
+
+        return prepare
+
+    def drop_prepared(self, start: int) -> None:
+        """Delete a file that was prepared and never added."""
+        if self.find(start) is None:
+            MappedFile(self._files, self.directory / file_name(start), start, self.file_bytes).remove()
+            self._unsynced_names = True
 
     def between(self, start: int, end: int) -> Iterator[MappedFile]:
         """The files that hold any of [start, end), from the last on."""

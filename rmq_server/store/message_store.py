@@ -209,6 +209,9 @@ class MessageStore:
             self._commit.request(self._log.written, self._last_ms)
         if self.failure is None:
             self._background.tick(now, self._commit.flushed_ms)
+            prepare = self._log.prepare()
+            if prepare is not None:
+                self._worker.submit(prepare, self._prepared)
 
     # Writing
 
@@ -235,14 +238,14 @@ class MessageStore:
         start = record.physical_offset
         if not deferred:
             self._write_through(start)
-        if not self._turn_open:
-            self._open_turn(now)
         self._last_ms = now
         if not queue.buffer:
             self._touched.append(queue)
         queue.buffer += _pack_entry(start, end - start, tags_code)
         queue.tags_codes.append(tags_code)
         queue.next_offset = queue_offset + 1
+        if not self._turn_open:
+            self._open_turn(now)
         return PutResult(queue_offset, start, end)
 
     def put_batch(self, records: Sequence[Record], tags_codes: Sequence[int], *, deferred: bool = False) -> PutResult:
@@ -266,8 +269,6 @@ class MessageStore:
         start = records[0].physical_offset
         if not deferred:
             self._write_through(start)
-        if not self._turn_open:
-            self._open_turn(now)
         self._last_ms = now
         if not queue.buffer:
             self._touched.append(queue)
@@ -275,6 +276,8 @@ class MessageStore:
         for record, stop, tags_code in zip(records, ends, tags_codes, strict=True):
             queue.push(record.physical_offset, stop - record.physical_offset, tags_code)
         queue.tags_codes.extend(tags_codes)
+        if not self._turn_open:
+            self._open_turn(now)
         return PutResult(first, start, end)
 
     def write_out(self) -> None:
@@ -431,9 +434,9 @@ class MessageStore:
         end = self._append(record)
         if not deferred:
             self._write_through(record.physical_offset)
+        self._last_ms = now
         if not self._turn_open:
             self._open_turn(now)
-        self._last_ms = now
         return PutResult(0, record.physical_offset, end)
 
     def _write_through(self, start: int) -> None:
@@ -482,6 +485,13 @@ class MessageStore:
         if isinstance(error, NoSpace):
             self._refusal = self._refusal or error
         else:
+            self._fail(error)
+
+    def _prepared(self, error: Exception | None) -> None:
+        # Not the end when it failed: the append that needs the segment tries again, and says why not.
+        if error is None:
+            self._log.prepared()
+        elif not isinstance(error, StoreError):
             self._fail(error)
 
     def _flushed(self) -> None:

@@ -30,7 +30,7 @@ class Recovery:
 
 def recover(log: CommitLog, queues: ConsumeQueueStore, checkpoint: Checkpoint, *, crashed: bool) -> Recovery:
     """Bring log and queues to a common end; syncing is left to the caller."""
-    log.segments.load(crashed=crashed)
+    log.segments.load()
     if crashed:
         start = _crash_start(log, checkpoint.min_timestamp_ms)
         queues.load(start)

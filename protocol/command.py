@@ -5,7 +5,7 @@ Invariants: we answer in the codec of the request; every ext value is written as
 Source: apache/rocketmq: remoting/.../protocol/RemotingCommand.java, RocketMQSerializable.java; remoting.md 1.2-1.5
 """
 
-from collections.abc import Mapping
+from collections.abc import Mapping, Sequence
 from enum import IntEnum
 from struct import Struct, error
 from typing import Any
@@ -118,18 +118,6 @@ class _JsonOut(msgspec.Struct, gc=False):
     remark: str | msgspec.UnsetType
     serialize_type: str = msgspec.field(name="serializeTypeCurrentRPC")
     version: int
-
-
-class _MsgpackHeader(msgspec.Struct, array_like=True, forbid_unknown_fields=True, gc=False):
-    """The array of a MSGPACK header; a struct, because msgspec keeps what it works out about one."""
-
-    code: Int32
-    flag: Int32
-    opaque: Int32
-    version: Int32
-    language: Int32
-    remark: str | None
-    ext_fields: dict[str, Any] | None
 
 
 _read_json = msgspec.json.Decoder(_JsonCommand).decode
@@ -305,17 +293,25 @@ def _decode_msgpack(header: bytes, body: bytes) -> RemotingCommand:
         )
     except (ValueError, RecursionError, msgpack.UnpackException) as problem:
         raise RemoteProtocolError(f"the header is not readable MessagePack: {str(problem)[:120]}") from None
-    try:
-        head = msgspec.convert(fields, _MsgpackHeader)
-    except msgspec.ValidationError as problem:
-        raise RemoteProtocolError(f"the MSGPACK header does not read: {problem}") from None
-    ext = head.ext_fields
-    if ext and not _MSGPACK_SCALARS.issuperset(map(type, ext.values())):
-        raise RemoteProtocolError("an ext value of a MSGPACK header is not a scalar")
-    language = _LANGUAGE_NAMES.get(head.language)
+    if fields.__class__ is not list or len(fields) != _MSGPACK_FIELDS:
+        raise RemoteProtocolError(f"a MSGPACK header is an array of {_MSGPACK_FIELDS} elements")
+    code, flag, opaque, version, language, remark, ext = fields
+    if not {int}.issuperset(map(type, fields[:5])) or not _in_int32(fields[:5]):
+        raise RemoteProtocolError("code, flag, opaque, version and language of a MSGPACK header are 32-bit integers")
+    if remark is not None and remark.__class__ is not str:
+        raise RemoteProtocolError("the remark of a MSGPACK header is a string or nil")
+    if ext is not None:
+        if ext.__class__ is not dict or not {str}.issuperset(map(type, ext)):
+            raise RemoteProtocolError("the ext fields of a MSGPACK header are a map of names, or nil")
+        if not _MSGPACK_SCALARS.issuperset(map(type, ext.values())):
+            raise RemoteProtocolError("an ext value of a MSGPACK header is not a scalar")
     return RemotingCommand(
-        head.code, head.flag, head.opaque, language, head.version, head.remark, ext, body, SerializeType.MSGPACK
+        code, flag, opaque, _LANGUAGE_NAMES.get(language), version, remark, ext, body, SerializeType.MSGPACK
     )
+
+
+def _in_int32(numbers: Sequence[int]) -> bool:
+    return min(numbers) >= -(2**31) and max(numbers) < 2**31
 
 
 def _encode_msgpack_header(command: RemotingCommand) -> bytes:

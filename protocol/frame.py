@@ -11,6 +11,7 @@ Source: apache/rocketmq: remoting/.../netty/NettyDecoder.java, protocol/Remoting
 """
 
 from collections.abc import Iterator
+from struct import Struct
 from typing import NamedTuple
 
 from protocol.errors import LocalProtocolError, RemoteProtocolError
@@ -18,8 +19,10 @@ from protocol.errors import LocalProtocolError, RemoteProtocolError
 DEFAULT_MAX_FRAME_BYTES = 16 * 1024 * 1024
 MAX_HEADER_BYTES = 0xFFFFFF
 
-_PREFIX_BYTES = 4
 _WORD_BYTES = 4
+_PREFIX = Struct(">iI")  # length; serialize type and header length
+_PREFIX_BYTES = _PREFIX.size
+_unpack_prefix = _PREFIX.unpack_from
 
 
 class Frame(NamedTuple):
@@ -57,26 +60,30 @@ class FrameDecoder:
         position, size = 0, len(data)
         wanted = _PREFIX_BYTES
         while size - position >= _PREFIX_BYTES:
-            length = int.from_bytes(data[position : position + 4], "big", signed=True)
+            length, word = _unpack_prefix(data, position)
             if not _WORD_BYTES <= length <= self._max_frame_bytes:
-                raise RemoteProtocolError(
-                    f"frame length {length} is outside {_WORD_BYTES}..{self._max_frame_bytes} bytes"
-                )
-            end = position + _PREFIX_BYTES + length
+                raise self._bad_length(length)
+            end = position + _WORD_BYTES + length
             if end > size:
                 wanted = end - position
                 break
-            header_start = position + _PREFIX_BYTES + _WORD_BYTES
-            header_end = header_start + int.from_bytes(data[position + 5 : header_start], "big")
+            header_end = position + _PREFIX_BYTES + (word & MAX_HEADER_BYTES)
             if header_end > end:
                 raise RemoteProtocolError(
-                    f"header length {header_end - header_start} exceeds the frame's {length - _WORD_BYTES} bytes"
+                    f"header length {word & MAX_HEADER_BYTES} exceeds the frame's {length - _WORD_BYTES} bytes"
                 )
-            yield Frame(data[position + 4], data[header_start:header_end], data[header_end:end])
+            yield Frame(word >> 24, data[position + _PREFIX_BYTES : header_end], data[header_end:end])
             position = end
         if position < size:
             self._rest += data[position:]
-            self._wanted = wanted
+            self._wanted = wanted if size - position >= _WORD_BYTES else _WORD_BYTES
+            if size - position >= _WORD_BYTES:
+                length = int.from_bytes(data[position : position + _WORD_BYTES], "big", signed=True)
+                if not _WORD_BYTES <= length <= self._max_frame_bytes:
+                    raise self._bad_length(length)
+
+    def _bad_length(self, length: int) -> RemoteProtocolError:
+        return RemoteProtocolError(f"frame length {length} is outside {_WORD_BYTES}..{self._max_frame_bytes} bytes")
 
 
 def encode_frame(serialize_type: int, header: bytes, body: bytes, max_frame_bytes: int) -> bytes:

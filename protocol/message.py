@@ -114,18 +114,17 @@ class MessageExt:
     """
 
     __slots__ = (
+        "_born_host",
+        "_store_host",
         "body",
-        "born_host",
         "born_timestamp_ms",
         "flag",
-        "offset_msg_id",
         "physical_offset",
         "prepared_transaction_offset",
         "properties",
         "queue",
         "queue_offset",
         "reconsume_times",
-        "store_host",
         "store_timestamp_ms",
         "sys_flag",
         "topic",
@@ -140,12 +139,11 @@ class MessageExt:
     flag: int
     sys_flag: int
     born_timestamp_ms: int
-    born_host: str
     store_timestamp_ms: int
-    store_host: str
     reconsume_times: int
     prepared_transaction_offset: int
-    offset_msg_id: str
+    _born_host: bytes
+    _store_host: bytes
 
     @classmethod
     def from_record(cls, record: Record, broker_name: str) -> Self:
@@ -160,13 +158,26 @@ class MessageExt:
         message.flag = record.flag
         message.sys_flag = record.sys_flag
         message.born_timestamp_ms = record.born_timestamp_ms
-        message.born_host = format_address(*unpack_host(record.born_host))
         message.store_timestamp_ms = record.store_timestamp_ms
-        message.store_host = format_address(*unpack_host(record.store_host))
         message.reconsume_times = record.reconsume_times
         message.prepared_transaction_offset = record.prepared_transaction_offset
-        message.offset_msg_id = offset_message_id(record.store_host, record.physical_offset)
+        message._born_host = record.born_host
+        message._store_host = record.store_host
         return message
+
+    @property
+    def born_host(self) -> str:
+        """`host:port` of the producer, as the broker saw it."""
+        return format_address(*unpack_host(self._born_host))
+
+    @property
+    def store_host(self) -> str:
+        """`host:port` of the broker that stored it."""
+        return format_address(*unpack_host(self._store_host))
+
+    @property
+    def offset_msg_id(self) -> str:
+        return offset_message_id(self._store_host, self.physical_offset)
 
     @property
     def msg_id(self) -> str:

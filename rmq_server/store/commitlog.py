@@ -21,7 +21,7 @@ from protocol.record import (
     CorruptRecord,
     Record,
     RecordFacts,
-    inspect,
+    inspect_fast,
     pack,
     prefix,
     store_timestamp,
@@ -33,6 +33,7 @@ from rmq_server.store.mapped_file import MappedFile
 from rmq_server.store.mapped_file_queue import MappedFileQueue
 
 _SCAN_CHUNK = 1 << 20
+_FIRST_CHUNK = 1 << 14
 _NO_ROOM = -1
 _PREPARE_PART = 4  # the next segment is created when this part of the present one is left
 
@@ -234,15 +235,15 @@ class Scan:
                 return
 
     def _records_of(self, segment: MappedFile) -> Iterator[RecordFacts]:
-        length = _SCAN_CHUNK
+        length = _FIRST_CHUNK  # a clean start reads no more than that
         while True:
             base = self.end
             chunk = segment.read(min(length, segment.end - base), base)
-            yield from self._records_in(memoryview(chunk), base, segment.end)
+            yield from self._records_in(chunk, base, segment.end)
+            if self.end == segment.end:
+                return
             if self.end != base:
                 length = _SCAN_CHUNK
-                if self.end == segment.end:
-                    return
                 continue
             if len(chunk) < BLANK_BYTES:
                 return
@@ -251,7 +252,7 @@ class Scan:
                 return
             length = size  # a record larger than the chunk
 
-    def _records_in(self, chunk: memoryview, base: int, segment_end: int) -> Iterator[RecordFacts]:
+    def _records_in(self, chunk: bytes, base: int, segment_end: int) -> Iterator[RecordFacts]:
         at, last = 0, len(chunk) - BLANK_BYTES
         while at <= last:
             size, magic = prefix(chunk, at)
@@ -260,7 +261,7 @@ class Scan:
                     self.end = segment_end
                 return
             try:
-                facts = inspect(chunk, at)
+                facts = inspect_fast(chunk, at)
             except CorruptRecord:
                 return
             if facts.physical_offset != base + at:

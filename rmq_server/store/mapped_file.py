@@ -17,6 +17,7 @@ from rmq_server.store.errors import StoreError, from_os_error
 from rmq_server.store.files import Data, File, Files
 
 _ERASE_CHUNK = 1 << 20
+_ZEROS = bytes(_ERASE_CHUNK)
 
 
 class MappedFile:
@@ -96,8 +97,9 @@ class MappedFile:
             for start, end in file.data_ranges(offset - self.start):
                 for at in range(start, end, _ERASE_CHUNK):
                     chunk = file.pread(min(_ERASE_CHUNK, end - at), at)
-                    if chunk.strip(b"\0"):
-                        file.pwrite(bytes(len(chunk)), at)
+                    zeros = _ZEROS[: len(chunk)]
+                    if chunk != zeros:
+                        file.pwrite(zeros, at)
                         found = True
         except OSError as error:
             raise from_os_error(error, self.path, offset) from error

@@ -148,6 +148,7 @@ def test_an_append_can_be_taken_back_also_after_a_roll() -> None:
 
 
 def test_a_record_longer_than_the_chunk_of_a_scan_is_found(monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setattr("rmq_server.store.commitlog._FIRST_CHUNK", 100)
     monkeypatch.setattr("rmq_server.store.commitlog._SCAN_CHUNK", 150)
     files = MemoryFiles()
     log = log_on(files)

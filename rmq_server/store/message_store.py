@@ -7,6 +7,7 @@ with ASYNC_FLUSH, on disk with SYNC_FLUSH. So nobody consumes what a crash can t
     put ─► CommitLog ─► queue buffers ─(end of turn)─► ConsumeQueue files ─(readable)─► max_offset, on_arrival
                                                    └─► flush thread ─► when_durable callbacks
 
+It is one module because one turn of state runs through it: what was put, written, flushed, shown.
 What else derives from the log (the index, timers) follows it from its own mark up to `readable_offset`.
 Source: apache/rocketmq: store/.../DefaultMessageStore.java
 """

@@ -4,7 +4,8 @@ After a clean stop the queues are complete, so the scan starts at the last messa
 it starts at the last segment whose first record is known to be durable (checkpoint); what the queues say about that
 part is not trusted but rebuilt: a torn page may have left an entry without its tags code.
 
-Differs: upstream does not compare physicalOffset with the position, does not erase stale bytes after the end, and after
+Differs: upstream does not compare physicalOffset with the position, takes a record for whole whose properties were lost
+(only the body has a checksum), does not erase stale bytes after the end, and after
 a crash keeps the entries that the queues have.
 Source: apache/rocketmq: store/.../CommitLog.java (recoverNormally, recoverAbnormally), DefaultMessageStore.java
 """
@@ -15,6 +16,9 @@ from protocol.record import RecordFacts
 from rmq_server.store.checkpoint import Checkpoint
 from rmq_server.store.commitlog import CommitLog
 from rmq_server.store.consumequeue import ConsumeQueueStore
+
+_SECTOR_BYTES = 512
+_LOST_SECTOR = bytes(_SECTOR_BYTES)
 
 
 @dataclass(frozen=True, slots=True)
@@ -38,17 +42,28 @@ def recover(log: CommitLog, queues: ConsumeQueueStore, checkpoint: Checkpoint, *
         queues.load(None)
         start = _clean_start(log, queues)
     scan = log.scan(start)
-    records, timestamp = 0, 0
+    records, timestamp, end = 0, 0, None
     for facts in scan:
+        if crashed and _looks_torn(facts) and facts.store_timestamp_ms > checkpoint.min_timestamp_ms:
+            end = facts.physical_offset
+            break
         queues.replay(facts)
         records += 1
         timestamp = facts.store_timestamp_ms
-    log.reset(scan.end)
+    if end is None:
+        end = scan.end
+    log.reset(end)
     for queue in queues.queues.values():
-        if queue.physical_end > scan.end:
-            queue.truncate(scan.end)
+        if queue.physical_end > end:
+            queue.truncate(end)
     queues.settle(log.start, checkpoint.min_timestamp_ms)
-    return Recovery(crashed, start, scan.end, records, timestamp)
+    return Recovery(crashed, start, end, records, timestamp)
+
+
+def _looks_torn(facts: RecordFacts) -> bool:
+    """Whether the end of a record, which no checksum covers, was lost: sectors that never reached the disk are zero."""
+    tail = facts.properties or facts.topic.encode()
+    return tail.endswith(b"\0") or (len(tail) >= _SECTOR_BYTES and _LOST_SECTOR in tail)
 
 
 def _crash_start(log: CommitLog, durable_until_ms: int) -> int:

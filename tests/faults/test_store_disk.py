@@ -175,6 +175,26 @@ def test_what_follows_the_last_record_is_not_taken_for_one(tail: str) -> None:
     assert bytes(data[end:]).strip(b"\0") == b""
 
 
+@pytest.mark.parametrize(
+    ("length", "lost"),
+    [(20, slice(-15, None)), (20, slice(-1, None)), (2000, slice(-600, None)), (2000, slice(-1200, -600))],
+)
+def test_a_record_whose_properties_were_lost_is_none(length: int, lost: slice) -> None:
+    life = Harness().open()
+    kept = life.put(b"kept")
+    torn = life.put(b"torn", properties=b"TAGS\x01" + b"a" * length + b"\x02")
+    life.end_turn()
+    disk = memory(life).after_kill()
+    data = disk.nodes[LOG].data
+    assert data is not None
+    record_bytes = bytearray(data[torn.physical_offset : torn.end_offset])
+    record_bytes[lost] = bytes(len(record_bytes[lost]))
+    data[torn.physical_offset : torn.end_offset] = record_bytes
+    again = Harness(disk).open()
+    assert again.bodies() == [b"kept"]
+    assert again.store.max_physical_offset == kept.end_offset
+
+
 def test_an_entry_that_was_torn_is_rebuilt() -> None:
     life = Harness().open()
     life.put_flushed(b"a")

@@ -124,6 +124,7 @@ def test_failed_messages_come_again(client: JavaClient, cluster: Cluster, topic:
         assert sorted(event["body"] for event in again) == sorted(event["body"] for event in sent)
 
 
+@pytest.mark.not_yet("delayed messages are refused until the broker has delay levels")
 @every_flavour
 def test_delayed_messages_wait(client: JavaClient, cluster: Cluster, topic: str) -> None:
     """Messages of delay level 1 arrive once, and not before a second has passed."""
@@ -136,6 +137,7 @@ def test_delayed_messages_wait(client: JavaClient, cluster: Cluster, topic: str)
     assert min(event["ageMs"] for event in received) >= 1000
 
 
+@pytest.mark.not_yet("transactional messages are refused until the broker can check them")
 @every_flavour
 def test_only_committed_transactions_arrive(client: JavaClient, cluster: Cluster, topic: str) -> None:
     """Half messages that were committed arrive; those rolled back never reach the topic."""

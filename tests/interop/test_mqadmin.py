@@ -9,6 +9,7 @@ import pytest
 from tests.interop.peers import LAST_4X, Cluster, mqadmin, until
 
 
+@pytest.mark.not_yet("clusterList and topicStatus ask for broker statistics (28) and GET_TOPIC_CONFIG (351)")
 @pytest.mark.usefixtures("needs_java")
 def test_mqadmin(cluster: Cluster, tmp_path: Path) -> None:
     """A topic made, written to and looked at with mqadmin is the same to each of its commands."""

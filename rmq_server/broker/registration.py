@@ -6,7 +6,10 @@ Source: apache/rocketmq: broker/.../out/BrokerOuterAPI.java; remoting.md 3.2, co
 """
 
 import asyncio
-from collections.abc import Callable, Sequence
+from collections.abc import Callable, Coroutine, Sequence
+from typing import Any
+
+import msgspec
 
 from protocol.bodies.topic_config import RegisterBrokerBody, TopicConfigTable, encode_register_body
 from protocol.codes import VERSION, ResponseCode
@@ -28,47 +31,44 @@ _START_TIMEOUT_S = 1.0
 class Registration:
     """Keeps the NameServers informed about one broker.
 
+    broker: who registers; its CRC is set for each registration.
     topics: gives the table to register.
     """
 
     def __init__(
         self,
         namesrvs: Sequence[str],
-        identity: BrokerHeader,
-        ha_addr: str,
+        broker: RegisterBrokerHeader,
         topics: Callable[[], TopicConfigTable],
         *,
         period_s: float,
         timeout_s: float,
     ) -> None:
-        self._sessions = [_Session(address, identity, ha_addr, topics, period_s, timeout_s) for address in namesrvs]
+        self._sessions = [_Session(address, broker, topics, period_s, timeout_s) for address in namesrvs]
 
     async def start(self) -> None:
         """Register once with every NameServer that answers at once; `run` sees to the others."""
-        async with asyncio.TaskGroup() as tasks:
-            for session in self._sessions:
-                tasks.create_task(session.start())
+        await self._each(_Session.start)
 
     async def run(self) -> None:
         """Stay registered until cancelled."""
-        async with asyncio.TaskGroup() as tasks:
-            for session in self._sessions:
-                tasks.create_task(session.run())
+        await self._each(_Session.run)
 
     async def announce(self) -> None:
         """Register a change now with every NameServer that is connected, and wait for their answers a short time.
 
         One that does not answer in time gets the change from its own session's retry.
         """
-        async with asyncio.TaskGroup() as tasks:
-            for session in self._sessions:
-                tasks.create_task(session.announce())
+        await self._each(_Session.announce)
 
     async def unregister(self) -> None:
         """Leave the routes of every NameServer."""
+        await self._each(_Session.unregister)
+
+    async def _each(self, action: Callable[["_Session"], Coroutine[Any, Any, None]]) -> None:
         async with asyncio.TaskGroup() as tasks:
             for session in self._sessions:
-                tasks.create_task(session.unregister())
+                tasks.create_task(action(session))
 
 
 class _Session:
@@ -77,15 +77,13 @@ class _Session:
     def __init__(
         self,
         address: str,
-        identity: BrokerHeader,
-        ha_addr: str,
+        broker: RegisterBrokerHeader,
         topics: Callable[[], TopicConfigTable],
         period_s: float,
         timeout_s: float,
     ) -> None:
         self.address = address
-        self._identity = identity
-        self._ha_addr = ha_addr
+        self._broker = broker
         self._topics = topics
         self._period_s = period_s
         self._timeout_s = timeout_s
@@ -136,7 +134,7 @@ class _Session:
             self._drop()
             return False
         if self._failing or not self._registered:
-            _log.info("registered", namesrv=self.address, broker_addr=self._identity.broker_addr)
+            _log.info("registered", namesrv=self.address, broker_addr=self._broker.broker_addr)
         self._failing, self._registered = False, True
         return True
 
@@ -144,8 +142,15 @@ class _Session:
         self._leaving = True
         if self._link is None:
             return
+        broker = self._broker
+        header = BrokerHeader(
+            broker_name=broker.broker_name,
+            broker_addr=broker.broker_addr,
+            cluster_name=broker.cluster_name,
+            broker_id=broker.broker_id,
+        )
         try:
-            await self._link.request(UNREGISTER_BROKER, self._identity, timeout_s=_UNREGISTER_TIMEOUT_S)
+            await self._link.request(UNREGISTER_BROKER, header, timeout_s=_UNREGISTER_TIMEOUT_S)
         except (OSError, TimeoutError) as error:
             _log.warning("could not unregister", namesrv=self.address, reason=str(error) or type(error).__name__)
         self._drop()
@@ -161,15 +166,7 @@ class _Session:
         body = encode_register_body(
             RegisterBrokerBody(topic_config_serialize_wrapper=self._topics()), compressed=False, version=VERSION
         )
-        identity = self._identity
-        header = RegisterBrokerHeader(
-            broker_name=identity.broker_name,
-            broker_addr=identity.broker_addr,
-            cluster_name=identity.cluster_name,
-            broker_id=identity.broker_id,
-            ha_server_addr=self._ha_addr,
-            body_crc32=crc32(body),
-        )
+        header = msgspec.structs.replace(self._broker, body_crc32=crc32(body))
         response = await link.request(REGISTER_BROKER, header, body, timeout_s=self._timeout_s)
         if response.code != ResponseCode.SUCCESS:
             raise RocketMQError(f"refused with code {response.code}: {response.remark}")

@@ -17,7 +17,7 @@ from protocol.address import format_address, pack_host, parse_address_list
 from protocol.bodies.subscription_group import ConsumerOffsetTable, SubscriptionGroupTable
 from protocol.bodies.topic_config import TopicConfigTable
 from protocol.headers.client import NOTIFY_CONSUMER_IDS_CHANGED, ConsumerGroupHeader
-from protocol.headers.namesrv import BrokerHeader
+from protocol.headers.namesrv import RegisterBrokerHeader
 from protocol.message_id import UniqueIdGenerator
 from rmq_server.broker.addresses import advertised_host, check_reachable, resolve
 from rmq_server.broker.clients import ConsumerGroup, Consumers, Producers
@@ -113,13 +113,15 @@ class Broker:
         await self._bind()
         self._registration = Registration(
             [format_address(*address) for address in self._namesrvs()],
-            BrokerHeader(
+            RegisterBrokerHeader(
                 broker_name=config.broker_name,
                 broker_addr=self.address,
                 cluster_name=config.cluster_name,
                 broker_id=config.broker_id,
+                ha_server_addr=format_address(
+                    self._advertised, (config.advertise_port or self.port) + HA_PORT_DISTANCE
+                ),
             ),
-            format_address(self._advertised, (config.advertise_port or self.port) + HA_PORT_DISTANCE),
             self._topics.registration,
             period_s=max(_FASTEST_S, min(config.register_period_ms / 1000, _SLOWEST_S)),
             timeout_s=config.register_timeout_ms / 1000,

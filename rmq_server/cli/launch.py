@@ -42,6 +42,7 @@ class Program:
         Raises: RocketMQError when it cannot start; SystemExit.
         """
         self._configure_logs()
+        allow_many_files()
         for (key, value, where), reason in notes:
             _log.warning("setting has no effect", key=key, value=value, where=where, reason=reason)
         self._ports_file.remove()
@@ -78,6 +79,16 @@ class Program:
             log.configure(log.LogFormat(style), level, directory, self.name)
         except OSError as error:
             raise StartupError(f"cannot log to {directory}: {error.strerror}") from None
+
+
+def allow_many_files() -> None:
+    """Raise this process's limit of open files to what the system allows: each connection and each queue needs one."""
+    if sys.platform == "win32":
+        return
+    import resource  # lazy: not there on Windows
+
+    _, most = resource.getrlimit(resource.RLIMIT_NOFILE)
+    resource.setrlimit(resource.RLIMIT_NOFILE, (most, most))
 
 
 @contextmanager

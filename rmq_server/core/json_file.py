@@ -93,7 +93,7 @@ class JsonFile(Generic[T]):
         return self._asked
 
     async def _write(self, number: int, data: bytes) -> None:
-        import aiofiles  # here, because it costs a tenth of a server's time to get ready
+        import aiofiles  # lazy: it costs a tenth of a server's time to get ready
 
         temporary = self._temporary(number)
         with _removed_on_failure(temporary):

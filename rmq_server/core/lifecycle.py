@@ -168,7 +168,7 @@ def _first(failures: BaseExceptionGroup[BaseException]) -> BaseException:
 
 def _loop_factory() -> Callable[[], asyncio.AbstractEventLoop] | None:
     try:
-        import uvloop
+        import uvloop  # lazy: not there on Windows
     except ImportError:
         return None
     return uvloop.new_event_loop

@@ -61,12 +61,6 @@ MAY_IMPORT_LAZILY = {"rmq_server.cli", "rmq_client.cli"}
 LAZY_MARK = "# lazy:"
 """Imports inside functions are for the command lines; elsewhere the line says why, after this mark."""
 
-LAZY_WITHOUT_MARK = {
-    ("rmq_server.core.json_file", "aiofiles"): "costs a tenth of a server's time to get ready",
-    ("rmq_server.core.lifecycle", "uvloop"): "not there on Windows",
-}
-"""Lines that still have to say so themselves."""
-
 
 class Import(NamedTuple):
     """One imported module, as seen in `module` at `line`."""
@@ -190,10 +184,7 @@ def hidden_in_functions(imports: list[Import]) -> list[Import]:
     return [
         found
         for found in imports
-        if found.in_function
-        and not within(found.module, MAY_IMPORT_LAZILY)
-        and LAZY_MARK not in found.text
-        and (found.module, found.target) not in LAZY_WITHOUT_MARK
+        if found.in_function and not within(found.module, MAY_IMPORT_LAZILY) and LAZY_MARK not in found.text
     ]
 
 

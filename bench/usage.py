@@ -4,12 +4,16 @@ Linux lets a process read another one's CPU clock, in nanoseconds; /proc/PID/sta
 Source: man 3 clock_getcpuclockid; man 5 proc (status: VmRSS, RssAnon)
 """
 
+import contextlib
 import os
 import time
+from collections.abc import Iterable
 from pathlib import Path
 from typing import NamedTuple
 
 _CPU_CLOCK = 2
+_COMPILER_THREADS = ("C1 Compiler", "C2 Compiler")
+_QUIET_SECONDS = 0.1
 _TICKS = os.sysconf("SC_CLK_TCK")
 
 
@@ -29,6 +33,39 @@ def cpu_seconds(pid: int) -> float:
         return time.clock_gettime((~pid << 3) | _CPU_CLOCK)
     except OSError:
         return _ticks_used(pid) / _TICKS
+
+
+def compiler_seconds(pid: int) -> float:
+    """What a JVM's compiler threads that live now have used; 0 for a program that has none."""
+    used = 0
+    for task in Path(f"/proc/{pid}/task").iterdir():
+        try:
+            if (task / "comm").read_text(encoding="utf-8", errors="replace").startswith(_COMPILER_THREADS):
+                used += int((task / "schedstat").read_text(encoding="ascii").split()[0])
+        except OSError:
+            continue  # it ended meanwhile
+    return used / 1e9
+
+
+def keep_on(pid: int, cores: set[int]) -> None:
+    """Let every thread of a process run on these cores only; threads that they start later follow."""
+    for task in Path(f"/proc/{pid}/task").iterdir():
+        with contextlib.suppress(ProcessLookupError):
+            os.sched_setaffinity(int(task.name), cores)
+
+
+def wait_until_quiet(pids: Iterable[int], *, share: float, seconds: float) -> bool:
+    """Wait until each process uses less than this share of a core; says whether that came within `seconds`."""
+    deadline = time.monotonic() + seconds
+    watched = list(pids)
+    while watched:
+        before = [cpu_seconds(pid) for pid in watched]
+        time.sleep(_QUIET_SECONDS)
+        if all(cpu_seconds(pid) - used < share * _QUIET_SECONDS for pid, used in zip(watched, before, strict=True)):
+            return True
+        if time.monotonic() > deadline:
+            return False
+    return True
 
 
 def memory(pid: int) -> Memory:

@@ -14,13 +14,15 @@ class Plan:
 
     windows:         of a case, both servers together; they come in pairs.
     window_s:        length of one.
-    warm_messages:   Apache gets at least so many before anything counts, so that its JVM has compiled what they need.
+    warm_messages:   Apache gets at least so many before anything counts, in rounds of every case, and goes on until its
+                     compilers have nearly nothing left to do, or warm_s is over.
     pulled_messages: in the topic that is pulled from.
     """
 
     windows: int = 12
     window_s: float = 1.2
     warm_messages: int = 400_000
+    warm_s: float = 45.0
     pulled_messages: int = 102_400
     queues: int = 8
     server_core: int = 0
@@ -34,14 +36,13 @@ class Plan:
         return [case for case in known if case.name in self.cases]
 
 
-QUICK = Plan(windows=4, window_s=0.6, warm_messages=200_000, pulled_messages=51_200)
+QUICK = Plan(windows=4, window_s=0.5, warm_messages=200_000, warm_s=12.0, pulled_messages=51_200)
 
-WARM_UP: tuple[tuple[Case, float], ...] = (
-    (SEND_JSON, 0.4),
-    (SEND_BINARY, 0.15),
-    (SEND_ALONE, 0.15),
-    (BATCH, 0.3),
+WARM_ROUND: tuple[tuple[Case, int], ...] = (
+    (SEND_JSON, 20_000),
+    (SEND_BINARY, 8_000),
+    (SEND_ALONE, 8_000),
+    (BATCH, 64_000),
+    (PULL, 128_000),
 )
-"""Which sends the warm-up consists of, by their share of its messages."""
-
-WARM_PULLS = PULL
+"""The loads of one round of the warm-up, and their messages."""

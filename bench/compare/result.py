@@ -40,6 +40,12 @@ class CaseResult(NamedTuple):
         return sum(window.messages for name, window in self.windows if name == server)
 
     @property
+    def compiler_share(self) -> float:
+        """What of Apache's CPU its compilers used."""
+        windows = [window for name, window in self.windows if name == APACHE]
+        return sum(window.compiler_cpu_s for window in windows) / sum(window.server_cpu_s for window in windows)
+
+    @property
     def cpu_ratio(self) -> Spread:
         """How many times the CPU of ours Apache's broker needs per message, over neighbouring windows."""
         costs = [(name, window.server_us) for name, window in self.windows]
@@ -64,6 +70,7 @@ class CaseResult(NamedTuple):
                 }
                 for server in (OURS, APACHE)
             },
+            "apache_compiler_share": self.compiler_share,
             "cpu_ratio": self.cpu_ratio._asdict(),
             "rate_ratio": self.rate_ratio._asdict(),
             "windows": [

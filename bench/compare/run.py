@@ -1,12 +1,14 @@
 """Start both, warm up, load one at a time, collect."""
 
+import os
 import shutil
 import tempfile
+import time
 from collections.abc import Iterator
 from contextlib import ExitStack
 from pathlib import Path
 
-from bench.compare.plan import WARM_PULLS, WARM_UP, Plan
+from bench.compare.plan import WARM_ROUND, Plan
 from bench.compare.result import CaseResult, Measured
 from bench.facts import pin
 from bench.figures import alternating
@@ -16,10 +18,15 @@ from bench.load.messages import Order, Target, Window
 from bench.report import say
 from bench.servers import APACHE, OURS, Servers, apache_servers, our_servers
 from bench.topics import create_topic
+from bench.usage import keep_on, wait_until_quiet
 
 _NO_LIMIT_S = 600.0
 _PULLED_TOPIC = "bench-pulled"
-_OUR_WARM_MESSAGES = 20_000
+_WARM_TOPIC = "bench-warm"
+_COMPILED_SHARE = 0.04
+_QUIET_SHARE = 0.25
+_COMPILER_REST_S = 6.0
+_REST_S = 3.0
 
 
 class Bench:
@@ -31,16 +38,38 @@ class Bench:
         self._servers = servers
 
     def prepare(self, cases: list[Case]) -> None:
-        """Create and fill the topics, warm up."""
+        """Create the topics, fill the one that is pulled from, warm up."""
         for name, servers in self._servers.items():
-            least = self._plan.warm_messages if name == APACHE else _OUR_WARM_MESSAGES
-            for topic in ["bench-warm", _PULLED_TOPIC, *map(_topic_of, cases)]:
+            for topic in {_WARM_TOPIC, _PULLED_TOPIC, *map(_topic_of, cases)}:
                 create_topic(servers, topic, self._plan.queues)
-            for case, share in WARM_UP:
-                self._window(name, case, "bench-warm", _NO_LIMIT_S, int(least * share), release=True)
-            if any(case.kind is Kind.PULL for case in cases):
-                self._window(name, BATCH, _PULLED_TOPIC, _NO_LIMIT_S, self._plan.pulled_messages, release=True)
-                self._window(name, WARM_PULLS, _PULLED_TOPIC, _NO_LIMIT_S, least, release=True)
+            self._window(name, BATCH, _PULLED_TOPIC, _NO_LIMIT_S, self._plan.pulled_messages, release=True)
+        self._warm_round(OURS)
+        self._warm_jvm()
+
+    def _warm_jvm(self) -> None:
+        """Rounds on all cores, so that the compilers need not share one with what they compile."""
+        plan, pid = self._plan, self._servers[APACHE].broker_pid
+        started, sent = time.monotonic(), 0
+        if plan.server_core in os.sched_getaffinity(0):
+            keep_on(pid, os.sched_getaffinity(0))
+        while True:
+            windows = self._warm_round(APACHE)
+            sent += sum(window.messages for window in windows)
+            used = sum(window.server_cpu_s for window in windows)
+            compiling = sum(window.compiler_cpu_s for window in windows) / used
+            elapsed = time.monotonic() - started
+            if elapsed > plan.warm_s or (sent >= plan.warm_messages and compiling < _COMPILED_SHARE):
+                break
+        if plan.server_core in os.sched_getaffinity(0):
+            keep_on(pid, {plan.server_core})
+        wait_until_quiet([pid], share=_QUIET_SHARE, seconds=_COMPILER_REST_S)
+        say(f"warmed up: {sent:,} messages in {elapsed:.0f} s; the compilers still took {compiling:.0%} of the CPU")
+
+    def _warm_round(self, name: str) -> list[Window]:
+        return [
+            self._window(name, case, _PULLED_TOPIC if case.kind is Kind.PULL else _WARM_TOPIC, _NO_LIMIT_S, messages)
+            for case, messages in WARM_ROUND
+        ]
 
     def measure(self, case: Case) -> Iterator[Measured]:
         """The windows of one case, in their order; the first of each server, which is not counted, connects."""
@@ -49,6 +78,8 @@ class Bench:
         order = list(alternating(APACHE, OURS, self._plan.windows))
         for number, name in enumerate(order):
             last = name not in order[number + 1 :]
+            others = [servers.broker_pid for other, servers in self._servers.items() if other != name]
+            wait_until_quiet(others, share=_QUIET_SHARE, seconds=_REST_S)
             yield Measured(name, self._window(name, case, _topic_of(case), self._plan.window_s, release=last))
 
     def _window(
@@ -80,7 +111,7 @@ def compare(plan: Plan, store_root: Path | None = None) -> Iterator[CaseResult]:
                 }
                 load = stack.enter_context(LoadProcess(pin(plan.load_core)))
                 bench = Bench(plan, load, servers)
-                say(f"{mode}: warming up, {plan.warm_messages:,} messages for the JVM")
+                say(f"{mode}: warming up, at least {plan.warm_messages:,} messages for the JVM")
                 bench.prepare(cases)
                 for case in cases:
                     yield CaseResult(mode, case, list(bench.measure(case)))

@@ -31,17 +31,19 @@ class Order(msgspec.Struct, frozen=True):
 class Window(msgspec.Struct, frozen=True):
     """What a window came to.
 
-    messages:    acknowledged, or received by pulls.
-    seconds:     from the first request to the last answer.
-    server_cpu_s: until everything acknowledged was in the queues too.
-    settle_s:    how long after the last answer that took.
-    in_queues:   messages in the queues of the topic at the end.
+    messages:       acknowledged, or received by pulls.
+    seconds:        from the first request to the last answer.
+    server_cpu_s:   until everything acknowledged was in the queues too.
+    compiler_cpu_s: what of it a JVM's compiler threads used.
+    settle_s:       how long after the last answer that took.
+    in_queues:      messages in the queues of the topic at the end.
     """
 
     messages: int
     requests: int
     seconds: float
     server_cpu_s: float
+    compiler_cpu_s: float
     load_cpu_s: float
     settle_s: float
     in_queues: int

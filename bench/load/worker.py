@@ -15,7 +15,7 @@ from bench.load.cases import Case, Kind, case_of
 from bench.load.frames import pull_frames, pull_start, send_frames
 from bench.load.links import Link, Links
 from bench.load.messages import Failure, Order, Target, Window
-from bench.usage import cpu_seconds
+from bench.usage import compiler_seconds, cpu_seconds
 from protocol.address import parse_address
 
 _SETTLE_SECONDS = 60.0
@@ -52,6 +52,7 @@ class Worker:
     def _measured(self, order: Order, case: Case, links: Links, admin: Admin) -> Window:
         target = order.target
         messages, requests = links.messages, links.requests
+        compiler_cpu = compiler_seconds(target.pid)
         server_cpu, own_cpu, started = cpu_seconds(target.pid), time.process_time(), time.perf_counter()
         links.run(order.seconds, order.messages)
         answered, own_cpu = time.perf_counter(), time.process_time() - own_cpu
@@ -59,11 +60,13 @@ class Worker:
         if case.kind is not Kind.PULL:
             self._acknowledged[target.address, target.topic] += messages
         in_queues = self._settle(target, admin)
+        server_cpu = cpu_seconds(target.pid) - server_cpu
         return Window(
             messages=messages,
             requests=requests,
             seconds=answered - started,
-            server_cpu_s=cpu_seconds(target.pid) - server_cpu,
+            server_cpu_s=server_cpu,
+            compiler_cpu_s=compiler_seconds(target.pid) - compiler_cpu,
             load_cpu_s=own_cpu,
             settle_s=time.perf_counter() - answered,
             in_queues=in_queues,

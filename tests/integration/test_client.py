@@ -23,6 +23,7 @@ from rmq_client import (
     SendStatus,
 )
 from rmq_server.testing import EmbeddedCluster
+from tests.support.eventually import eventually
 
 QUICK = ClientConfig(reconnect=BackoffPolicy(initial_s=0.05, max_s=0.1), route_refresh_s=0.1)
 
@@ -74,16 +75,12 @@ async def running(c: PushConsumer, ledger: Ledger):
 
 async def assigned(*wanted: tuple[PushConsumer, int]) -> None:
     """Wait until each consumer has so many queues."""
-    async with asyncio.timeout(30):
-        while any(len(c.assignment) != count for c, count in wanted):
-            await asyncio.sleep(0.005)
+    await eventually(lambda: all(len(c.assignment) == count for c, count in wanted))
 
 
 async def shared(count: int, *members: PushConsumer) -> None:
     """Wait until each of the queues belongs to one of the members."""
-    async with asyncio.timeout(30):
-        while sum(len(c.assignment) for c in members) != count or any(not c.assignment for c in members):
-            await asyncio.sleep(0.005)
+    await eventually(lambda: sum(len(c.assignment) for c in members) == count and all(c.assignment for c in members))
     assert len(frozenset().union(*(c.assignment for c in members))) == count
 
 

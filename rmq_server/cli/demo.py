@@ -4,6 +4,7 @@ It shows what the thing does and whether it works here: it ends with exit code 0
 """
 
 import asyncio
+import itertools
 import sys
 import tempfile
 import time
@@ -160,9 +161,13 @@ class Demo:
         return {member.name: member.queue_ids for member in self._members}
 
     async def _tick(self, live: Live) -> None:
-        while True:
+        """A line that changes in a terminal; elsewhere a line every two seconds."""
+        for tick in itertools.count(1):
             await asyncio.sleep(0.25)
-            live.update(self._progress())
+            if self._console.is_terminal:
+                live.update(self._progress())
+            elif tick % 8 == 0:
+                self._say(str(self._progress()))
 
     def _progress(self) -> Text:
         owners = "  ".join(f"{name} {_numbers(queues)}" for name, queues in self._allocation().items())

@@ -18,7 +18,7 @@ from tests.interop.peers import REFERENCE, PeerError
 
 
 @click.command("compare")
-@click.option("--quick", is_flag=True, help="Fewer and shorter windows; at most a minute and a half.")
+@click.option("--quick", is_flag=True, help="Fewer, shorter windows and a colder JVM; a minute and a half.")
 @click.option("--windows", type=int, help="Windows of each case, both servers together; even.")
 @click.option("--seconds", type=float, help="Length of a window.")
 @click.option("--warm-up", type=int, help="Messages that Apache's JVM gets before anything counts.")

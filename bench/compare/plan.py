@@ -36,7 +36,7 @@ class Plan:
         return [case for case in known if case.name in self.cases]
 
 
-QUICK = Plan(windows=4, window_s=0.5, warm_messages=200_000, warm_s=12.0, pulled_messages=51_200)
+QUICK = Plan(windows=4, window_s=0.4, warm_messages=200_000, warm_s=10.0, pulled_messages=51_200)
 
 WARM_ROUND: tuple[tuple[Case, int], ...] = (
     (SEND_JSON, 20_000),

@@ -25,7 +25,7 @@ _PULLED_TOPIC = "bench-pulled"
 _WARM_TOPIC = "bench-warm"
 _COMPILED_SHARE = 0.04
 _QUIET_SHARE = 0.25
-_COMPILER_REST_S = 6.0
+_COMPILER_REST_S = 4.0
 _REST_S = 3.0
 
 

@@ -4,9 +4,10 @@ from collections.abc import Sequence
 
 from bench.compare.result import CaseResult
 from bench.figures import Spread
-from bench.report import table
+from bench.report import say, table
 from bench.servers import APACHE, OURS
 
+_COLD_SHARE = 0.05
 _COLUMNS = (
     "flush", "case",
     "ours µs", "Apache µs", "ratio", "min..max",
@@ -23,6 +24,12 @@ def show(results: Sequence[CaseResult]) -> None:
         [_row(result) for result in results],
         text_columns=2,
     )
+    cold = [result for result in results if result.compiler_share > _COLD_SHARE]
+    if cold:
+        say(
+            f"In {len(cold)} of {len(results)} cases Apache's JVM still compiled (column JIT): their ratios flatter ours. "
+            "A longer --warm-up, or a run without --quick on a quiet machine, tells more."
+        )
 
 
 def line(result: CaseResult) -> str:

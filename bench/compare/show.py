@@ -27,7 +27,7 @@ def show(results: Sequence[CaseResult]) -> None:
     cold = [result for result in results if result.compiler_share > _COLD_SHARE]
     if cold:
         say(
-            f"In {len(cold)} of {len(results)} cases Apache's JVM still compiled (column JIT): their ratios flatter us. "
+            f"In {len(cold)} of {len(results)} cases the JVM still compiled (column JIT): their ratios flatter us. "
             "A longer --warm-up, or a run without --quick on a quiet machine, tells more."
         )
 

@@ -11,7 +11,7 @@ from protocol.errors import LocalProtocolError, RemoteProtocolError
 from protocol.flags import RpcFlag
 from protocol.header import Header, to_ext
 from protocol.request import RequestSpec
-from rmq_server.net.transport import Transport
+from rmq_server.net.transport import Outbox, Transport
 
 CONNECT_TIMEOUT_S = 3.0
 
@@ -20,7 +20,7 @@ class Link(Transport):
     """One connection that we opened; requests may overlap. `on_close` is called when it is gone."""
 
     def __init__(self, on_close: Callable[[], None]) -> None:
-        super().__init__()
+        super().__init__(Outbox())
         self._on_close = on_close
         self._connection: Connection[asyncio.Future[RemotingCommand]] = Connection(dials=True, native=False)
 

@@ -9,6 +9,7 @@ from protocol.frame import DEFAULT_MAX_FRAME_BYTES
 from rmq_server.core.log import get_logger
 from rmq_server.net.peer import Crowd, Peer, Waiter
 from rmq_server.net.router import Router
+from rmq_server.net.transport import Outbox
 
 _log = get_logger("net")
 
@@ -31,7 +32,7 @@ class Listener:
         idle_timeout_s: float = IDLE_TIMEOUT_S,
         before_write: Callable[[], None] | None = None,
     ) -> None:
-        self._before_write = before_write
+        self._outbox = Outbox(before_write)
         self._router = router
         self._max_frame_bytes = max_frame_bytes
         self._idle_timeout_s = idle_timeout_s
@@ -85,4 +86,4 @@ class Listener:
 
     def _accept(self) -> Peer:
         connection: Connection[Waiter] = Connection(dials=False, max_frame_bytes=self._max_frame_bytes)
-        return Peer(self._router.dispatch, connection, self.peers, self._before_write)
+        return Peer(self._router.dispatch, connection, self.peers, self._outbox)

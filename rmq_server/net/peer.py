@@ -16,7 +16,7 @@ from protocol.header import Header, to_ext
 from protocol.request import RequestSpec
 from protocol.template import ReplyTemplate
 from rmq_server.core.log import get_logger
-from rmq_server.net.transport import Transport
+from rmq_server.net.transport import Outbox, Transport
 
 _log = get_logger("net")
 
@@ -91,9 +91,9 @@ class Peer(Transport):
         dispatch: Dispatch,
         connection: Connection[Waiter],
         crowd: "Crowd",
-        before_write: Callable[[], None] | None = None,
+        outbox: Outbox,
     ) -> None:
-        super().__init__(before_write)
+        super().__init__(outbox)
         self._dispatch = dispatch
         self._connection = connection
         self._crowd = crowd
@@ -127,7 +127,9 @@ class Peer(Transport):
             refusal = response_command(request, ResponseCode.SYSTEM_ERROR, remark=str(error))
             self.write(self._connection.encode_response(refusal))
             return
-        self.write(b"".join((head, *reply.pieces)) if reply.pieces else head)
+        self.write(head)
+        for piece in reply.pieces:
+            self.write(piece)
 
     def _encode_head(self, request: RemotingCommand, reply: Reply) -> bytes:
         """The response up to its pieces."""

@@ -8,6 +8,8 @@ import asyncio
 from collections.abc import Awaitable, Callable, Iterable
 from typing import Any, Generic, NamedTuple, TypeVar
 
+import msgspec
+
 from protocol.codes import ResponseCode
 from protocol.command import RemotingCommand
 from protocol.errors import HeaderError, InvalidName, RemoteProtocolError
@@ -24,15 +26,12 @@ GO_AWAY_VERSION = 475
 H = TypeVar("H")
 
 
-class Request(Generic[H]):
+class Request(msgspec.Struct, Generic[H]):
     """One request on its way through a handler."""
 
-    __slots__ = ("command", "header", "peer")
-
-    def __init__(self, header: H, command: RemotingCommand, peer: Peer) -> None:
-        self.header = header
-        self.command = command
-        self.peer = peer
+    header: H
+    command: RemotingCommand
+    peer: Peer
 
     @property
     def body(self) -> bytes:

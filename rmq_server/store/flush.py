@@ -9,6 +9,7 @@ import threading
 from collections import deque
 from collections.abc import Callable
 from enum import Enum
+from queue import SimpleQueue
 from typing import NamedTuple, Protocol
 
 from rmq_server.core.clock import Clock
@@ -48,7 +49,7 @@ class FlushThread:
         self._urgent: deque[tuple[Work, Done]] = deque()
         self._background: deque[tuple[Work, Done]] = deque()
         self._finished: deque[tuple[Done, Exception | None]] = deque()
-        self._wake = threading.Condition()
+        self._tokens: SimpleQueue[None] = SimpleQueue()  # one for each piece of work, and one to end
         self._closing = False
         self._thread: threading.Thread | None = None
 
@@ -56,28 +57,25 @@ class FlushThread:
         if self._thread is None:
             self._thread = threading.Thread(target=self._run, name="store-flush", daemon=True)
             self._thread.start()
-        with self._wake:
-            (self._urgent if urgent else self._background).append((work, done))
-            self._wake.notify()
+        (self._urgent if urgent else self._background).append((work, done))
+        self._tokens.put(None)
 
     def close(self) -> None:
         # Reports may submit more work, hence the loop.
         while self._thread is not None:
-            with self._wake:
-                self._closing = True
-                self._wake.notify()
+            self._closing = True
+            self._tokens.put(None)
             self._thread.join()
             self._thread, self._closing = None, False
             self._report()
 
     def _run(self) -> None:
         while True:
-            with self._wake:
-                while not (self._urgent or self._background):
-                    if self._closing:
-                        return
-                    self._wake.wait()
-                work, done = (self._urgent or self._background).popleft()
+            self._tokens.get()
+            waiting = self._urgent or self._background
+            if not waiting:
+                return
+            work, done = waiting.popleft()
             error: Exception | None = None
             try:
                 work()

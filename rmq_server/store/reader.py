@@ -39,8 +39,9 @@ class GetStatus(StrEnum):
 class GetResult(msgspec.Struct, gc=False):
     """What a read found.
 
-    views: whole records, in queue order, as slices of the CommitLog; valid for as long as they are held.
+    views: runs of whole records, in queue order, as slices of the CommitLog; valid for as long as they are held.
     size:  bytes of all views together.
+    count: messages in them.
     """
 
     status: GetStatus
@@ -49,11 +50,7 @@ class GetResult(msgspec.Struct, gc=False):
     max_offset: int
     views: list[memoryview] = []
     size: int = 0
-
-    @property
-    def count(self) -> int:
-        """Messages found."""
-        return len(self.views)
+    count: int = 0
 
 
 class QueueReader:
@@ -102,8 +99,8 @@ class QueueReader:
         if accepts is None:
             whole = self._whole_run(data, most, room)
             if whole is not None:
-                result.views, result.size = whole
-                result.next_offset = offset + len(result.views)
+                result.views, result.size, result.count = whole
+                result.next_offset = offset + result.count
                 return result
         views = result.views
         total = start = end = 0
@@ -134,6 +131,7 @@ class QueueReader:
                 break
         result.next_offset = offset
         result.size = total
+        result.count = len(views)
         if not total:
             result.status = GetStatus.MESSAGE_WAS_REMOVING if removed else GetStatus.NO_MATCHED_MESSAGE
         return result
@@ -142,19 +140,25 @@ class QueueReader:
         """Whether a record is so near the end of the log that it counts as being in memory."""
         return self._log.written - physical_offset <= self._memory_bytes
 
-    def _whole_run(self, data: bytes, most: int, room: int) -> tuple[list[memoryview], int] | None:
+    def _whole_run(self, data: bytes, most: int, room: int) -> tuple[list[memoryview], int, int] | None:
         """The usual case in one go, 32 messages in 8 instead of 12 µs: all entries, one segment, within the limits.
 
+        Records that follow one another in the log are one view, which also spares whoever sends them.
         None when it is not that case; the loop in _select is the definition.
         """
-        fields = _unpacker(min(most, len(data) // ENTRY_BYTES))(data)
+        count = min(most, len(data) // ENTRY_BYTES)
+        fields = _unpacker(count)(data)
         offsets, sizes = fields[::3], fields[1::3]
         total = sum(sizes)
         segment = self._log.segments.find(offsets[0])
         if total > room or segment is None or offsets[-1] >= segment.end:
             return None
         view, start = segment.view, segment.start
-        return [view[(at := offset - start) : at + size] for offset, size in zip(offsets, sizes, strict=True)], total
+        first = offsets[0] - start
+        if offsets[-1] + sizes[-1] - offsets[0] == total:
+            return [view[first : first + total]], total, count
+        views = [view[(at := offset - start) : at + size] for offset, size in zip(offsets, sizes, strict=True)]
+        return views, total, count
 
     def store_timestamp(self, queue: ConsumeQueue, offset: int) -> int:
         """When the message at a queue offset was stored; -1 when there is none."""

@@ -9,6 +9,7 @@ from random import Random
 
 import pytest
 
+from protocol.record import unpack_all
 from rmq_server.core.clock import SystemClock
 from rmq_server.store.config import StoreConfig
 from rmq_server.store.files import OsFiles
@@ -90,8 +91,8 @@ def count_in(root: Path) -> int:
     assert store.recovery.crashed
     count = 0
     while (result := store.get("T", 0, count, 32)).views:
-        for view in result.views:
-            assert bytes(view[88:]).startswith(b"%d:" % count)
+        for record in unpack_all(b"".join(result.views)):
+            assert record.body.startswith(b"%d:" % count)
             count += 1
     assert count == store.max_offset("T", 0)
     store.close()

@@ -9,6 +9,7 @@ from protocol.frame import FrameDecoder
 from protocol.header import Header, to_ext
 from protocol.request import RequestSpec
 from rmq_server.net.peer import Crowd, Dispatch, Peer
+from rmq_server.net.transport import Outbox
 
 
 class FakeTransport(asyncio.Transport):
@@ -47,7 +48,8 @@ class FakePeer(Peer):
     """A connected peer whose other end is the test."""
 
     def __init__(self, dispatch: Dispatch, peername: tuple[str, int] = ("127.0.0.1", 50000), **limits: Any) -> None:
-        super().__init__(dispatch, Connection(dials=False, **limits), Crowd())
+        self.outbox = Outbox()
+        super().__init__(dispatch, Connection(dials=False, **limits), Crowd(), self.outbox)
         self.wire = FakeTransport(peername)
         self.connection_made(self.wire)
 
@@ -56,7 +58,8 @@ class FakePeer(Peer):
         self.data_received(b"".join(map(encode_command, commands)))
 
     def sent(self) -> list[RemotingCommand]:
-        """What was written to the peer since the last call."""
+        """What was written to the peer since the last call, as if the loop turn had ended."""
+        self.outbox.flush()
         frames = list(FrameDecoder().receive_data(bytes(self.wire.written)))
         self.wire.written.clear()
         return [decode_command(frame) for frame in frames]

@@ -3,6 +3,8 @@
 Source: apache/rocketmq: broker/.../processor/PullMessageProcessor.java; remoting.md 4.3-4.6, behaviour.md 7.1-7.3
 """
 
+from functools import lru_cache
+
 from protocol.bodies.heartbeat import ExpressionType, SubscriptionData
 from protocol.bodies.topic_config import TopicConfig
 from protocol.codes import ResponseCode
@@ -165,17 +167,9 @@ class PullProcessor:
     def _filter(self, request: PullRequest, broadcast_enabled: bool) -> frozenset[int] | None:
         header = request.header
         if header.sys_flag & PullSysFlag.SUBSCRIPTION:
-            subscription = SubscriptionData.of(
-                header.topic, header.subscription, header.sub_version, header.expression_type
-            )
-        else:
-            subscription = self._registered(request, broadcast_enabled)
-        if subscription.expression_type not in (ExpressionType.TAG, ""):
-            raise Reject(
-                ResponseCode.SYSTEM_ERROR,
-                f"The broker does not support consumer to filter message by {subscription.expression_type}",
-            )
-        return frozenset(subscription.code_set) if subscription.code_set else None
+            return _codes_of(header.subscription, header.expression_type)
+        subscription = self._registered(request, broadcast_enabled)
+        return _codes(subscription)
 
     def _registered(self, request: PullRequest, broadcast_enabled: bool) -> SubscriptionData:
         """What the puller's heartbeat subscribed to."""
@@ -203,6 +197,22 @@ class PullProcessor:
                 f"the consumer's subscription not latest, group: {header.consumer_group}, topic: {header.topic}",
             )
         return subscription
+
+
+def _codes(subscription: SubscriptionData) -> frozenset[int] | None:
+    """The tag hashes of a subscription, None for all."""
+    if subscription.expression_type not in (ExpressionType.TAG, ""):
+        raise Reject(
+            ResponseCode.SYSTEM_ERROR,
+            f"The broker does not support consumer to filter message by {subscription.expression_type}",
+        )
+    return frozenset(subscription.code_set) if subscription.code_set else None
+
+
+@lru_cache(maxsize=1024)
+def _codes_of(expression: str | None, expression_type: str | None) -> frozenset[int] | None:
+    """`_codes` of an expression that came with the pull, as it does with every one."""
+    return _codes(SubscriptionData.of("", expression, 0, expression_type))
 
 
 def _code_of(result: GetResult, asked: int) -> ResponseCode:

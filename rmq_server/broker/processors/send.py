@@ -24,6 +24,7 @@ from rmq_server.broker.topics import TopicTable
 from rmq_server.core.errors import Reject
 from rmq_server.net.peer import Reply
 from rmq_server.net.router import Request
+from rmq_server.store.dispatch import tag_of
 from rmq_server.store.errors import StoreError
 from rmq_server.store.flush import FlushResult
 from rmq_server.store.message_store import MessageStore, PutResult
@@ -123,18 +124,17 @@ class SendProcessor:
         if not items:
             raise Reject(ResponseCode.MESSAGE_ILLEGAL, "the batch holds no message")
         shared = self._completed(text)
+        shared_tag = properties.get(PropertyName.TAGS)
         records, codes = [], []
-        for item in items:
-            own = item.properties
+        for flag, body, own in items:
             if own and not own.endswith(_SEPARATOR):
                 own += _SEPARATOR
-            record = self._record(request, queue_id, item.body, own + shared)
-            record.flag = item.flag
-            merged = decode_properties(str(own, "utf-8", "replace")) | properties
-            if not _SPECIAL.isdisjoint(merged):
-                _check_kind(header, merged)
+            if b"DELAY" in own or b"TIMER_DE" in own or b"TRAN_MSG" in own:  # rarely: then a closer look
+                _check_kind(header, decode_properties(str(own, "utf-8", "replace")))
+            record = self._record(request, queue_id, body, own + shared)
+            record.flag = flag
             records.append(record)
-            codes.append(tags_code(merged.get(PropertyName.TAGS)))
+            codes.append(tags_code(shared_tag or tag_of(own)))
         try:
             put = self._store.put_batch(records, codes, deferred=True)
         except StoreError as error:

@@ -5,7 +5,9 @@ import asyncio
 import pytest
 
 from protocol.command import RemotingCommand, encode_command, request_command
+from protocol.errors import RocketMQError
 from rmq_server.net.peer import Crowd, Peer, Reply
+from rmq_server.net.transport import Outbox
 from tests.support.wire import FakePeer
 
 
@@ -80,6 +82,31 @@ async def test_close_callbacks_run_once_and_answers_to_a_lost_peer_are_dropped()
     peer.respond(request_command(11), Reply())
     assert closed == [peer]
     assert peer.wire.written == b""
+
+
+async def test_answers_that_cannot_be_made_true_are_withheld_and_the_connection_ends(caplog) -> None:
+    def disk_failed() -> None:
+        raise RocketMQError("the disk failed")
+
+    peer = FakePeer(echo)
+    peer.outbox._before_write = disk_failed
+    peer.receive(request_command(11))
+    assert peer.sent() == []
+    assert peer.wire.closed
+    assert "the disk failed" in caplog.text
+
+
+async def test_one_turn_sends_for_all_connections_after_one_look_at_the_disk() -> None:
+    looks: list[int] = []
+    outbox = Outbox(lambda: looks.append(1))
+    peers = [FakePeer(echo), FakePeer(echo)]
+    for peer in peers:
+        peer._outbox = peer.outbox = outbox
+        peer.receive(request_command(11))
+    assert not any(peer.wire.written for peer in peers)
+    await asyncio.sleep(0)
+    assert [len(peer.sent()) for peer in peers] == [1, 1]
+    assert looks == [1]
 
 
 async def test_a_crowd_knows_when_everybody_is_gone() -> None:

@@ -59,8 +59,8 @@ async def test_answers_in_the_codec_and_with_the_opaque_of_the_request() -> None
 async def test_many_requests_of_one_chunk_are_answered_by_one_write() -> None:
     peer = FakePeer(Router([Processor()]).dispatch)
     peer.receive(*(ask(opaque=n) for n in range(32)))
-    assert peer.wire.writes == 1
     assert [answer.opaque for answer in peer.sent()] == list(range(32))
+    assert peer.wire.writes == 1
 
 
 async def test_an_unknown_code_is_named_in_the_remark() -> None:

@@ -5,7 +5,7 @@ from collections.abc import Callable
 
 from protocol.address import pack_host
 from protocol.hashing import tags_code
-from protocol.record import Record, unpack
+from protocol.record import Record, unpack_all
 from rmq_server.core.clock import ManualClock
 from rmq_server.store.config import FlushDiskType, StoreConfig
 from rmq_server.store.files import Files
@@ -113,8 +113,7 @@ class Harness:
             result = self.store.get(topic, queue_id, offset, 32)
             if result.status is not GetStatus.FOUND:
                 return found
-            for view in result.views:
-                made = unpack(view, verify_body=True)
+            for made in unpack_all(b"".join(result.views), verify_body=True):
                 assert (made.topic, made.queue_id, made.queue_offset) == (topic, queue_id, offset)
                 found.append(made.body)
                 offset += 1

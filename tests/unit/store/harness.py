@@ -3,6 +3,8 @@
 from collections import deque
 from collections.abc import Callable
 
+from msgspec.structs import replace
+
 from protocol.address import pack_host
 from protocol.hashing import tags_code
 from protocol.record import Record, unpack_all
@@ -11,7 +13,7 @@ from rmq_server.store.config import FlushDiskType, StoreConfig
 from rmq_server.store.files import Files
 from rmq_server.store.flush import Done, FlushResult, Work
 from rmq_server.store.message_store import Arrival, MessageStore, PutResult
-from rmq_server.store.reader import GetStatus
+from rmq_server.store.reader import GetResult, GetStatus
 from tests.unit.store.memory_files import MemoryFiles
 
 BORN_HOST = pack_host("10.1.2.3", 45678)
@@ -131,3 +133,8 @@ def record(body: bytes = b"hello", **fields: object) -> Record:
         "born_timestamp_ms": 1_700_000_000_000,
     }
     return Record(body=body, **values | fields)  # type: ignore[arg-type]
+
+
+def joined(result: GetResult) -> GetResult:
+    """A result whose records are in one piece, however the reader cut them."""
+    return replace(result, views=[memoryview(b"".join(result.views))])

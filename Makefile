@@ -1,10 +1,10 @@
-# Everything runs from .venv, which these rules make: `make demo`, `make test`, `make check`, `make interop`.
+# Everything runs from .venv, which these rules make: `make demo`, `make test`, `make check`, `make interop`, `make chaos`.
 
 PYTHON ?= python3
 VENV ?= .venv
 BIN := $(VENV)/bin
 
-.PHONY: demo test check format interop interop-sample bench clean
+.PHONY: demo test check format interop interop-sample chaos bench clean
 
 demo: $(VENV)/.core
 	$(BIN)/rmq demo $(ARGS)
@@ -27,6 +27,9 @@ interop: $(VENV)/.dev
 
 interop-sample: $(VENV)/.dev
 	$(BIN)/python -m pytest -q tests/interop -m sample $(ARGS)
+
+chaos: $(VENV)/.dev
+	CHAOS_KILLS=$${CHAOS_KILLS:-200} $(BIN)/python -m pytest -q -s tests/faults/test_broker_process.py -k kill_9 $(ARGS)
 
 bench: $(VENV)/.dev
 	$(BIN)/python -m bench $(ARGS)

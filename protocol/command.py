@@ -13,6 +13,7 @@ from typing import Any
 import msgpack
 import msgspec
 
+from protocol.binary_ext import read_ext
 from protocol.bodies import fastjson
 from protocol.codes import VERSION, LanguageCode
 from protocol.errors import HeaderError, LocalProtocolError, RemoteProtocolError
@@ -34,7 +35,6 @@ _LANGUAGE_NAMES = {code.value: code.name for code in LanguageCode}
 _LANGUAGE_NUMBERS = {code.name: code.value for code in LanguageCode}
 _FIXED = Struct(">hBhiii")  # code, language, version, opaque, flag, remark length
 _I32 = Struct(">i")
-_u32 = Struct(">I").unpack_from
 _KEY = Struct(">h")
 _NUMBERS = Struct(">iiii")  # code, flag, opaque, version: packed only to see whether they fit
 _MAX_KEY_BYTES = 0x7FFF
@@ -244,22 +244,7 @@ def _decode_binary(header: bytes, body: bytes) -> RemotingCommand:
         end = position + ext_bytes
         if ext_bytes < 0 or end > len(header):
             raise RemoteProtocolError(f"the ext fields of {ext_bytes} bytes do not fit the header")
-        ext = {}
-        text = str(header, "latin-1")  # same positions as the bytes, and right as it is for ASCII
-        while position < end:
-            key_end = position + 2 + (header[position] << 8 | header[position + 1])
-            value_at = key_end + 4
-            if value_at > end:
-                raise RemoteProtocolError("an ext field does not fit the header")
-            value_end = value_at + _u32(header, key_end)[0]
-            if value_end > end:
-                raise RemoteProtocolError("an ext field does not fit the header")
-            if value_end > value_at:
-                key, value = text[position + 2 : key_end], text[value_at:value_end]
-                ext[key if key.isascii() else header[position + 2 : key_end].decode()] = (
-                    value if value.isascii() else header[value_at:value_end].decode()
-                )
-            position = value_end
+        ext = read_ext(header, position, end)
     except (error, IndexError):
         raise RemoteProtocolError(f"the binary header of {len(header)} bytes is cut off") from None
     except UnicodeDecodeError:

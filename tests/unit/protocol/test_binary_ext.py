@@ -46,13 +46,15 @@ def test_damage_is_an_error_or_a_value_also_where_a_shape_is_known(fields: list[
 
 
 def test_values_of_the_same_lengths_are_read_by_the_shape(monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setattr(binary_ext, "_shapes", {})
     first, second = encoded([("a", "1"), ("b", "xyz")]), encoded([("a", "2"), ("b", "uvw")])
     read_ext(first, 0, len(first))
     monkeypatch.setattr(binary_ext, "_read_each", None)
     assert read_ext(second, 0, len(second)) == {"a": "2", "b": "uvw"}
 
 
-def test_a_nul_in_a_value_does_not_move_the_others() -> None:
+def test_a_nul_in_a_value_does_not_move_the_others(monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setattr(binary_ext, "_shapes", {})
     plain = encoded([("a", "12"), ("b", "3")])
     nul = encoded([("a", "\0" + "2"), ("b", "3")])
     read_ext(plain, 0, len(plain))

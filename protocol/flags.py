@@ -50,10 +50,3 @@ class PermName:
     READ = 4
     PRIORITY = 8
     READ_WRITE = 6
-
-
-class TopicSysFlag:
-    """Unit flags of a topic."""
-
-    UNIT = 1
-    UNIT_SUB = 2

@@ -196,12 +196,6 @@ def _topic_field(topic: str) -> tuple[int, bytes]:
     return MAGIC_V2, _PACK_I16(size) + encoded
 
 
-def packed_size(record: Record) -> int:
-    """Bytes that pack(record) will return, without packing."""
-    hosts = len(record.born_host) + len(record.store_host)
-    return _FIXED_BYTES + hosts + len(record.body) + len(_topic_field(record.topic)[1]) + len(record.properties)
-
-
 def unpack(buffer: Buffer, position: int = 0, *, verify_body: bool = False) -> Record:
     """Decode the record that starts at `position`.
 

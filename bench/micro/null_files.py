@@ -5,7 +5,7 @@ Nothing can be read back, so it serves puts only.
 
 from pathlib import Path
 
-from rmq_server.store.files import Data, DirEntry
+from rmq_server.store.files import Data, DirEntry, Space
 
 
 class NullFile:
@@ -22,6 +22,9 @@ class NullFile:
 
     def pwrite(self, data: Data, offset: int) -> None:
         pass
+
+    def is_cached(self, offset: int, length: int) -> bool:
+        return True
 
     def map(self) -> memoryview:
         return memoryview(b"")
@@ -53,6 +56,9 @@ class NullFiles:
 
     def list(self, directory: Path) -> list[DirEntry]:
         return []
+
+    def space(self, path: Path) -> Space:
+        return Space(0, 1)
 
     def make_dirs(self, path: Path) -> None:
         pass

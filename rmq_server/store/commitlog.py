@@ -29,7 +29,7 @@ from protocol.record import (
 from rmq_server.store.errors import MessageTooLarge, NoSpace, from_os_error
 from rmq_server.store.files import Files
 from rmq_server.store.layout import BLANK_BYTES, blank
-from rmq_server.store.mapped_file import MappedFile
+from rmq_server.store.mapped_file import MappedFile, OpenFiles
 from rmq_server.store.mapped_file_queue import MappedFileQueue
 
 _SCAN_CHUNK = 1 << 20
@@ -45,8 +45,18 @@ def _nowhere(data: bytes, offset: int) -> None:
 class CommitLog:
     """Append to, read and scan the log."""
 
-    def __init__(self, files: Files, directory: Path, *, segment_bytes: int, reserve_bytes: int) -> None:
-        self.segments = MappedFileQueue(files, directory, segment_bytes, size_key="mappedFileSizeCommitLog")
+    def __init__(
+        self,
+        files: Files,
+        directory: Path,
+        *,
+        segment_bytes: int,
+        reserve_bytes: int,
+        open_files: OpenFiles | None = None,
+    ) -> None:
+        self.segments = MappedFileQueue(
+            files, directory, segment_bytes, size_key="mappedFileSizeCommitLog", open_files=open_files
+        )
         self.end = 0
         self.written = 0
         self._reserve_bytes = min(reserve_bytes, segment_bytes)

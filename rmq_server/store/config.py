@@ -75,6 +75,12 @@ class StoreConfig:
     reserve_bytes: int = setting(
         64 * _MIB, "commitLogReserveBytes", doc="blocks reserved on disk ahead of the append position (not upstream's)"
     )
+    open_files: int = setting(
+        512,
+        "maxOpenStoreFiles",
+        doc="files of the store that are open at a time; a segment that is read takes two descriptors (not upstream's)",
+        low=16,
+    )
 
     def __post_init__(self) -> None:
         whole = -(-self.consumequeue_file_bytes // ENTRY_BYTES) * ENTRY_BYTES

@@ -20,6 +20,7 @@ from protocol.record import RecordFacts
 from rmq_server.store.errors import CorruptStore, UnsupportedStore
 from rmq_server.store.files import Files
 from rmq_server.store.layout import ENTRY, ENTRY_BYTES, PRE_BLANK, PRE_BLANK_SIZE
+from rmq_server.store.mapped_file import OpenFiles
 from rmq_server.store.mapped_file_queue import MappedFileQueue
 
 _REBUILD_BUFFER = 1 << 16
@@ -191,8 +192,17 @@ class ConsumeQueue:
 class ConsumeQueueStore:
     """Every queue of every topic."""
 
-    def __init__(self, files: Files, directory: Path, *, file_bytes: int, tags_code_of: TagsCodeOf) -> None:
+    def __init__(
+        self,
+        files: Files,
+        directory: Path,
+        *,
+        file_bytes: int,
+        tags_code_of: TagsCodeOf,
+        open_files: OpenFiles | None = None,
+    ) -> None:
         self._files = files
+        self._open_files = open_files
         self._directory = directory
         self._file_bytes = file_bytes
         self._tags_code_of = tags_code_of
@@ -213,7 +223,12 @@ class ConsumeQueueStore:
         """A queue that has no entry yet; its directory appears with the first."""
         directory = self._directory / topic / str(queue_id)
         files = MappedFileQueue(
-            self._files, directory, self._file_bytes, size_key="mappedFileSizeConsumeQueue", new_levels=3
+            self._files,
+            directory,
+            self._file_bytes,
+            size_key="mappedFileSizeConsumeQueue",
+            new_levels=3,
+            open_files=self._open_files,
         )
         queue = self.queues[topic, queue_id] = ConsumeQueue(topic, queue_id, files)
         return queue

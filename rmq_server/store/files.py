@@ -1,17 +1,18 @@
 """The seam between the store and the file system: what tests replace to lose writes, fill the disk or fail a sync.
 
 Writes go through `pwrite`, so that a full disk is an error and never a SIGBUS; reads of sealed bytes go through a
-read-only mapping. A mapping lives until its last memoryview is gone: nothing is unmapped under a reader, and `close`
-needs to wait for nobody.
+read-only mapping. A mapping lives until its last memoryview is gone, and an open file until nobody holds it: nothing is
+unmapped or closed under a reader, in whichever thread, and to let go is to drop a reference.
 """
 
 import contextlib
 import os
+import shutil
 import sys
 from dataclasses import dataclass
 from mmap import ACCESS_READ, mmap
 from pathlib import Path
-from typing import Protocol
+from typing import NamedTuple, Protocol
 
 from rmq_server.store.errors import StoreInUse
 
@@ -21,6 +22,7 @@ if sys.platform != "win32":
 Data = bytes | bytearray | memoryview
 
 _pread, _pwrite = os.pread, os.pwrite
+_RWF_NOWAIT: int = getattr(os, "RWF_NOWAIT", 0)
 
 
 @dataclass(frozen=True, slots=True)
@@ -30,6 +32,14 @@ class DirEntry:
     name: str
     is_dir: bool
     size: int
+    modified_ms: int = 0
+
+
+class Space(NamedTuple):
+    """Bytes of a file system. usable: what this process may still take, which is less than what is free."""
+
+    used: int
+    usable: int
 
 
 class Closeable(Protocol):
@@ -51,6 +61,10 @@ class File(Protocol):
         """Write all of `data`; a prefix may be written when it raises."""
         ...
 
+    def is_cached(self, offset: int, length: int) -> bool:
+        """Whether the bytes are in memory, so that reading them waits for no disk; True where nobody can tell."""
+        ...
+
     def map(self) -> memoryview:
         """The whole file for reading; sees later writes, and outlives `close`."""
         ...
@@ -69,7 +83,9 @@ class File(Protocol):
         """Make content and size durable."""
         ...
 
-    def close(self) -> None: ...
+    def close(self) -> None:
+        """Close it now; a file that nobody holds any more is closed by itself."""
+        ...
 
 
 class Files(Protocol):
@@ -83,6 +99,10 @@ class Files(Protocol):
 
     def list(self, directory: Path) -> list[DirEntry]:
         """Sorted by name; empty for a directory that does not exist."""
+        ...
+
+    def space(self, path: Path) -> Space:
+        """How full the file system is that holds an existing path."""
         ...
 
     def make_dirs(self, path: Path) -> None: ...
@@ -125,6 +145,16 @@ class OsFile:
             # Short writes happen at the end of the space; the next one raises.
             written += _pwrite(self._fd, memoryview(data)[written:], offset + written)
 
+    def is_cached(self, offset: int, length: int) -> bool:
+        if not _RWF_NOWAIT:
+            return True
+        try:
+            return os.preadv(self._fd, [bytearray(length)], offset, _RWF_NOWAIT) == length
+        except BlockingIOError:
+            return False
+        except OSError:  # a file system that does not offer it, tmpfs on older kernels among them
+            return True
+
     def map(self) -> memoryview:
         return memoryview(mmap(self._fd, 0, access=ACCESS_READ))
 
@@ -157,7 +187,11 @@ class OsFile:
             os.fdatasync(self._fd)
 
     def close(self) -> None:
-        os.close(self._fd)
+        fd, self._fd = self._fd, -1
+        if fd >= 0:
+            os.close(fd)
+
+    __del__ = close
 
 
 class OsFiles:
@@ -172,10 +206,17 @@ class OsFiles:
     def list(self, directory: Path) -> list[DirEntry]:
         try:
             with os.scandir(directory) as entries:
-                found = [DirEntry(entry.name, entry.is_dir(), entry.stat().st_size) for entry in entries]
+                found = [_described(entry) for entry in entries]
         except FileNotFoundError:
             return []
         return sorted(found, key=lambda entry: entry.name)
+
+    def space(self, path: Path) -> Space:
+        if sys.platform == "win32":
+            usage = shutil.disk_usage(path)
+            return Space(usage.used, usage.free)
+        found = os.statvfs(path)
+        return Space((found.f_blocks - found.f_bfree) * found.f_frsize, found.f_bavail * found.f_frsize)
 
     def make_dirs(self, path: Path) -> None:
         path.mkdir(parents=True, exist_ok=True)
@@ -224,6 +265,11 @@ class OsLock:
         self._held.discard(self._path)
         with contextlib.suppress(OSError):
             os.close(self._fd)
+
+
+def _described(entry: os.DirEntry[str]) -> DirEntry:
+    found = entry.stat()
+    return DirEntry(entry.name, entry.is_dir(), found.st_size, found.st_mtime_ns // 1_000_000)
 
 
 def make_durable_dirs(files: Files, path: Path) -> None:

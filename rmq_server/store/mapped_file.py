@@ -10,6 +10,7 @@ disk is an error instead of SIGBUS, and prewriting zeros, which writes everythin
 Differs: upstream writes the CommitLog through the mapping.
 """
 
+from collections import deque
 from collections.abc import Callable
 from pathlib import Path
 
@@ -20,18 +21,46 @@ _ERASE_CHUNK = 1 << 20
 _ZEROS = bytes(_ERASE_CHUNK)
 
 
-class MappedFile:
-    """A file that holds the bytes [start, end) of a log. Opened, and mapped, when first used.
+class OpenFiles:
+    """The files of one store that are open: at most `limit`, however many there are.
 
+    The one that gives way was, roughly, not used for longest: each gets a second chance when it was used since the last
+    round. It costs its next user an open.
+    """
+
+    __slots__ = ("_files", "limit")
+
+    def __init__(self, limit: int) -> None:
+        self.limit = limit
+        self._files: deque[MappedFile] = deque()
+
+    def add(self, file: "MappedFile") -> None:
+        """Count a file that was just opened, and let go of others."""
+        self._files.append(file)
+        while len(self._files) > self.limit:
+            oldest = self._files.popleft()
+            if oldest.used:
+                oldest.used = False
+                self._files.append(oldest)
+            else:
+                oldest.close()
+
+
+class MappedFile:
+    """A file that holds the bytes [start, end) of a log. Opened, and mapped, when used; `open_files` may let go of it.
+
+    Reads and syncs may come from any thread: they hold what they use, so letting go disturbs nobody.
     Every method raises StoreError for what the system refuses; NoSpace when the disk is full.
     """
 
-    __slots__ = ("_file", "_files", "_view", "end", "path", "size", "start")
+    __slots__ = ("_file", "_files", "_open_files", "_view", "end", "path", "size", "start", "used")
 
-    def __init__(self, files: Files, path: Path, start: int, size: int) -> None:
+    def __init__(self, files: Files, path: Path, start: int, size: int, *, open_files: OpenFiles | None = None) -> None:
         self._files = files
+        self._open_files = open_files
         self._file: File | None = None
         self._view: memoryview | None = None
+        self.used = False  # since open_files looked last
         self.path = path
         self.start = start
         self.size = size
@@ -40,10 +69,11 @@ class MappedFile:
     def create(self) -> None:
         """Make the file exist at its full length."""
         try:
-            self._file = self._files.open(self.path, create=True)
-            self._file.truncate(self.size)
+            file = self._files.open(self.path, create=True)
+            file.truncate(self.size)
         except OSError as error:
             raise from_os_error(error, self.path) from error
+        self._keep(file)
 
     def write(self, data: Data, offset: int) -> None:
         """Write at an offset of the log; nothing counts as written when it raises."""
@@ -64,6 +94,10 @@ class MappedFile:
         except OSError as error:
             raise from_os_error(error, self.path, offset) from error
 
+    def is_cached(self, offset: int, length: int) -> bool:
+        """Whether reading there waits for no disk."""
+        return self._opened().is_cached(offset - self.start, length)
+
     @property
     def view(self) -> memoryview:
         """The whole file for reading.
@@ -71,12 +105,14 @@ class MappedFile:
         The trap: only bytes that were written may be touched; reading a hole allocates on some file systems, and a full
         disk then kills the process.
         """
-        if self._view is None:
+        view = self._view
+        if view is None:
             try:
-                self._view = self._opened().map()
+                view = self._view = self._opened().map()
             except OSError as error:
                 raise from_os_error(error, self.path) from error
-        return self._view
+        self.used = True
+        return view
 
     def reserve(self, offset: int, length: int) -> None:
         """Make sure that writing there cannot run out of space."""
@@ -106,20 +142,16 @@ class MappedFile:
         return found
 
     def sync(self) -> None:
-        """Make all of it durable; called from the flush thread."""
-        if self._file is None:
-            return
+        """Make all of it durable. A file that is not open is opened for that: what fails is reported all the same."""
+        file = self._file or self._open()
         try:
-            self._file.sync()
+            file.sync()
         except OSError as error:
             raise from_os_error(error, self.path) from error
 
     def close(self) -> None:
-        """Let go of the file; views that readers still hold stay valid."""
-        self._view = None
-        if self._file is not None:
-            self._file.close()
-            self._file = None
+        """Let go of the file; whoever still uses it, or a view, holds it open."""
+        self._view = self._file = None
 
     def remove(self) -> None:
         """Close and delete."""
@@ -130,9 +162,20 @@ class MappedFile:
             raise from_os_error(error, self.path) from error
 
     def _opened(self) -> File:
-        if self._file is None:
-            try:
-                self._file = self._files.open(self.path)
-            except FileNotFoundError as error:
-                raise StoreError("the file is gone", path=self.path) from error
-        return self._file
+        file = self._file
+        if file is None:
+            file = self._open()
+            self._keep(file)
+        self.used = True
+        return file
+
+    def _open(self) -> File:
+        try:
+            return self._files.open(self.path)
+        except FileNotFoundError as error:
+            raise StoreError("the file is gone", path=self.path) from error
+
+    def _keep(self, file: File) -> None:
+        self._file = file
+        if self._open_files is not None:
+            self._open_files.add(self)

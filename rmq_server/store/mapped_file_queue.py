@@ -9,19 +9,39 @@ from pathlib import Path
 from rmq_server.store.errors import UnsupportedStore, from_os_error
 from rmq_server.store.files import DirEntry, Files
 from rmq_server.store.layout import file_name, file_offset
-from rmq_server.store.mapped_file import MappedFile
+from rmq_server.store.mapped_file import MappedFile, OpenFiles
 
 
 class MappedFileQueue:
     """Files of one size, each starting where its predecessor ends.
 
     new_levels: how many directories up a name may be new when a file is.
+    open_files: bounds how many are open; shared with other logs.
     """
 
-    __slots__ = ("_files", "_new_levels", "_size_key", "_unsynced_names", "directory", "file_bytes", "run")
+    __slots__ = (
+        "_files",
+        "_new_levels",
+        "_open_files",
+        "_size_key",
+        "_unsynced_names",
+        "directory",
+        "file_bytes",
+        "run",
+    )
 
-    def __init__(self, files: Files, directory: Path, file_bytes: int, *, size_key: str, new_levels: int = 1) -> None:
+    def __init__(
+        self,
+        files: Files,
+        directory: Path,
+        file_bytes: int,
+        *,
+        size_key: str,
+        new_levels: int = 1,
+        open_files: OpenFiles | None = None,
+    ) -> None:
         self._files = files
+        self._open_files = open_files
         self._size_key = size_key
         self._new_levels = new_levels
         self._unsynced_names = False
@@ -54,7 +74,7 @@ class MappedFileQueue:
                 raise UnsupportedStore(
                     "a file before it is missing, or its name is not a multiple of its size", path=path
                 )
-            self.run.append(MappedFile(self._files, path, start, self.file_bytes))
+            self.run.append(self._file(start))
 
     def _discard(self, entries: list[DirEntry]) -> None:
         for entry in entries:
@@ -89,7 +109,7 @@ class MappedFileQueue:
                 self._files.make_dirs(self.directory)
             except OSError as error:
                 raise from_os_error(error, self.directory) from error
-        added = MappedFile(self._files, self.directory / file_name(start), start, self.file_bytes)
+        added = self._file(start)
         added.create()
         if durable:
             added.sync()
@@ -116,7 +136,7 @@ class MappedFileQueue:
     def drop_prepared(self, start: int) -> None:
         """Delete a file that was prepared and never added."""
         if self.find(start) is None:
-            MappedFile(self._files, self.directory / file_name(start), start, self.file_bytes).remove()
+            self._file(start).remove()
             self._unsynced_names = True
 
     def between(self, start: int, end: int) -> Iterator[MappedFile]:
@@ -148,6 +168,10 @@ class MappedFileQueue:
                     sync_names(self._files, directory)
 
         return sync
+
+    def _file(self, start: int) -> MappedFile:
+        path = self.directory / file_name(start)
+        return MappedFile(self._files, path, start, self.file_bytes, open_files=self._open_files)
 
     def close(self) -> None:
         """Let go of every file."""

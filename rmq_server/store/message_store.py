@@ -42,6 +42,7 @@ from rmq_server.store.errors import (
 from rmq_server.store.files import Closeable, Files, make_durable_dirs
 from rmq_server.store.flush import FlushResult, GroupCommit, Worker
 from rmq_server.store.layout import ENTRY, StorePaths, refuse_other_engines
+from rmq_server.store.mapped_file import OpenFiles
 from rmq_server.store.reader import Accepts, GetResult, GetStatus, QueueReader
 from rmq_server.store.recovery import Recovery, recover
 
@@ -113,11 +114,13 @@ class MessageStore:
         self._worker = worker
         self._on_arrival = on_arrival
         self._max_message_bytes = config.max_message_bytes
+        open_files = OpenFiles(config.open_files)
         self._log = CommitLog(
             files,
             self.paths.commitlog,
             segment_bytes=config.commitlog_file_bytes,
             reserve_bytes=config.reserve_bytes,
+            open_files=open_files,
         )
         self._append = self._log.append
         self._queues = ConsumeQueueStore(
@@ -125,6 +128,7 @@ class MessageStore:
             self.paths.consumequeue,
             file_bytes=config.consumequeue_file_bytes,
             tags_code_of=tags_code_of,
+            open_files=open_files,
         )
         self._queue_of = self._queues.queues
         self._commit = GroupCommit(

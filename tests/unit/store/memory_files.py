@@ -11,7 +11,7 @@ from pathlib import Path
 from random import Random
 
 from rmq_server.store.errors import StoreInUse
-from rmq_server.store.files import Data, DirEntry
+from rmq_server.store.files import Data, DirEntry, Space
 
 SECTOR = 64
 """Scaled down with the files of the tests, so that entries and records are torn as often as in life."""
@@ -29,6 +29,7 @@ class Node:
 
     data: bytearray | None = field(default_factory=bytearray)
     durable: bytes = b""
+    modified_ms: int = 0
     blocks: set[int] = field(default_factory=set)
 
 
@@ -56,6 +57,9 @@ class MemoryFile:
                 self._data[offset : offset + torn] = data[:torn]
             raise
         self._data[offset : offset + len(data)] = data
+
+    def is_cached(self, offset: int, length: int) -> bool:
+        return not self._files.is_cold(self._path)
 
     def map(self) -> memoryview:
         self._files.operate("map", self._path)
@@ -95,6 +99,8 @@ class MemoryFiles:
         self.fault: Fault = lambda operation, path: None
         self.nodes: dict[Path, Node] = {Path("/"): Node(None)}
         self.durable_names: dict[Path, Node] = dict(self.nodes)
+        self.is_cold: Callable[[Path], bool] = lambda path: False
+        self.spaces: dict[Path, Space] = {}
         self.operations = 0
         self._locked: set[Path] = set()
 
@@ -125,12 +131,15 @@ class MemoryFiles:
     def list(self, directory: Path) -> list[DirEntry]:
         return sorted(
             (
-                DirEntry(path.name, node.data is None, len(node.data or b""))
+                DirEntry(path.name, node.data is None, len(node.data or b""), node.modified_ms)
                 for path, node in self.nodes.items()
                 if path.parent == directory and path != directory
             ),
             key=lambda entry: entry.name,
         )
+
+    def space(self, path: Path) -> Space:
+        return self.spaces.get(path, Space(0, 1))
 
     def make_dirs(self, path: Path) -> None:
         self.operate("make_dirs", path)

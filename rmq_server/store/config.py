@@ -3,7 +3,7 @@
 Source: apache/rocketmq: store/.../config/MessageStoreConfig.java
 """
 
-from dataclasses import dataclass
+from dataclasses import dataclass, field
 from enum import StrEnum
 from pathlib import Path
 
@@ -13,6 +13,13 @@ from rmq_server.store.layout import ENTRY_BYTES
 _KIB = 1024
 _MIB = 1024 * _KIB
 _GIB = 1024 * _MIB
+_HOURS = frozenset(range(24))
+_RATIO_LIMITS = {
+    "disk_max_used_ratio": (10, 95),
+    "disk_clean_forcibly_ratio": (30, 85),
+    "disk_warning_ratio": (35, 90),
+}
+"""Percentages that count as the nearest of these."""
 
 
 class FlushDiskType(StrEnum):
@@ -72,6 +79,30 @@ class StoreConfig:
     in_memory_max_ratio: int = setting(
         40, "accessMessageInMemoryMaxRatio", doc="percent of the physical memory that counts as near the end", live=True
     )
+    file_reserved_hours: int = setting(
+        72, "fileReservedTime", doc="hours after its last write that a CommitLog segment is kept", live=True, low=0
+    )
+    delete_when: str = setting(
+        "04", "deleteWhen", doc="hours of the day, local time, when expired segments are deleted: `04` or `04;16`"
+    )
+    disk_max_used_ratio: int = setting(
+        75, "diskMaxUsedSpaceRatio", doc="percent of the disk above which expired segments are deleted at any hour"
+    )
+    disk_clean_forcibly_ratio: int = setting(
+        85, "diskSpaceCleanForciblyRatio", doc="percent of the disk above which the oldest segments go, expired or not"
+    )
+    disk_warning_ratio: int = setting(
+        90, "diskSpaceWarningLevelRatio", doc="percent of the disk above which no message is stored"
+    )
+    clean_file_forcibly: bool = setting(
+        True, "cleanFileForciblyEnable", doc="delete segments that are not expired when the disk is nearly full"
+    )
+    delete_file_batch_max: int = setting(
+        10, "deleteFileBatchMax", doc="segments deleted in one round", live=True, low=1
+    )
+    clean_resource_interval_ms: int = setting(
+        10_000, "cleanResourceInterval", doc="period of looking for what is to be deleted", live=True, low=100
+    )
     reserve_bytes: int = setting(
         64 * _MIB, "commitLogReserveBytes", doc="blocks reserved on disk ahead of the append position (not upstream's)"
     )
@@ -82,6 +113,21 @@ class StoreConfig:
         low=16,
     )
 
+    delete_hours: frozenset[int] = field(init=False, repr=False, compare=False)
+
     def __post_init__(self) -> None:
         whole = -(-self.consumequeue_file_bytes // ENTRY_BYTES) * ENTRY_BYTES
         object.__setattr__(self, "consumequeue_file_bytes", whole)
+        for name, (low, high) in _RATIO_LIMITS.items():
+            object.__setattr__(self, name, max(low, min(getattr(self, name), high)))
+        object.__setattr__(self, "delete_hours", _hours(self.delete_when))
+
+
+def _hours(text: str) -> frozenset[int]:
+    try:
+        hours = frozenset(int(hour) for hour in text.split(";") if hour.strip())
+    except ValueError:
+        hours = frozenset({-1})
+    if not hours <= _HOURS:
+        raise ValueError(f"deleteWhen={text} does not name hours of the day: 0 to 23, separated by `;`")
+    return hours

@@ -20,7 +20,7 @@ from protocol.record import RecordFacts
 from rmq_server.store.errors import CorruptStore, UnsupportedStore
 from rmq_server.store.files import Files
 from rmq_server.store.layout import ENTRY, ENTRY_BYTES, PRE_BLANK, PRE_BLANK_SIZE
-from rmq_server.store.mapped_file import OpenFiles
+from rmq_server.store.mapped_file import MappedFile, OpenFiles
 from rmq_server.store.mapped_file_queue import MappedFileQueue
 
 _REBUILD_BUFFER = 1 << 16
@@ -125,12 +125,25 @@ class ConsumeQueue:
 
     def correct_min(self, physical_min: int) -> None:
         """Find the first message that the CommitLog, which starts at `physical_min`, still has."""
-        low, high = self.files.start // ENTRY_BYTES, self._written
-        if high > low and self.physical_offset(high - 1) < physical_min:
-            self.min_offset = high
-            return
-        entries = range(low, high)
-        self.min_offset = low + bisect_left(entries, physical_min, key=self.physical_offset)
+        self.min_offset = self.first_kept(physical_min)
+
+    def first_kept(self, physical_min: int) -> int:
+        """The first message at `physical_min` or later; changes nothing, and may be called from any thread."""
+        entries = range(self.files.start // ENTRY_BYTES, self._written)
+        if not entries or self.physical_offset(entries[0]) >= physical_min:
+            return entries.start
+        if self.physical_offset(entries[-1]) < physical_min:
+            return entries.stop
+        return entries.start + bisect_left(entries, physical_min, key=self.physical_offset)
+
+    def forget_before(self, offset: int) -> list[MappedFile]:
+        """Make `offset` the first message; the files that hold only earlier ones, but not the last, are detached."""
+        self.min_offset = max(self.min_offset, offset)
+        gone = []
+        while len(self.files.run) > 1 and self.files.run[0].end <= offset * ENTRY_BYTES:
+            gone.append(self.files.run[0])
+            self.files.detach_first(gone[-1])
+        return gone
 
     def push(self, physical_offset: int, size: int, tags_code: int) -> None:
         """Add the entry of the next message; MessageStore.put has the same lines in place."""

@@ -37,6 +37,10 @@ class NoSpace(StoreError):
     """The disk is full. Reads go on; puts work again as soon as there is space."""
 
 
+class DiskNearlyFull(StoreError):
+    """The disk is fuller than `diskSpaceWarningLevelRatio`. Reads go on; puts work again as soon as there is space."""
+
+
 class MessageTooLarge(StoreError):
     """The message, or the batch, is over `maxMessageSize` or does not fit one segment."""
 

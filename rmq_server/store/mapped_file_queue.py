@@ -3,7 +3,7 @@
 Source: apache/rocketmq: store/.../MappedFileQueue.java
 """
 
-from collections.abc import Callable, Iterator
+from collections.abc import Callable, Iterator, Sequence
 from pathlib import Path
 
 from rmq_server.store.errors import UnsupportedStore, from_os_error
@@ -154,6 +154,25 @@ class MappedFileQueue:
             self.run.pop().remove()
             removed = self._unsynced_names = True
         return removed
+
+    def detach_first(self, file: MappedFile) -> None:
+        """Take the first file out of the run, to be deleted."""
+        assert self.run[0] is file
+        del self.run[0]
+
+    def reattach(self, file: MappedFile) -> None:
+        """Put a file back that could not be deleted."""
+        self.run.insert(0, file)
+
+    def unlink_job(self, files: Sequence[MappedFile]) -> Callable[[], None]:
+        """What deletes files that were detached, oldest first, each durably; to be called from any thread."""
+
+        def unlink() -> None:
+            for file in files:
+                file.remove()
+                sync_names(self._files, self.directory)
+
+        return unlink
 
     def sync_job(self, start: int, end: int) -> Callable[[], None]:
         """What makes [start, end) durable, names included; to be called once, from any thread."""

@@ -32,6 +32,7 @@ from rmq_server.store.config import FlushDiskType, StoreConfig
 from rmq_server.store.consumequeue import NOT_QUEUED, ConsumeQueue, ConsumeQueueStore, TagsCodeOf
 from rmq_server.store.dispatch import tags_code_of_record
 from rmq_server.store.errors import (
+    DiskNearlyFull,
     MessageTooLarge,
     NoSpace,
     StoreClosed,
@@ -45,6 +46,7 @@ from rmq_server.store.layout import ENTRY, StorePaths, refuse_other_engines
 from rmq_server.store.mapped_file import OpenFiles
 from rmq_server.store.reader import Accepts, GetResult, GetStatus, QueueReader
 from rmq_server.store.recovery import Recovery, recover
+from rmq_server.store.retention import Retention, local_hour
 
 _pack_entry = ENTRY.pack
 _TRANSACTION = MessageSysFlag.TRANSACTION_MASK
@@ -89,6 +91,7 @@ class MessageStore:
     worker:       does what blocks on the disk (`FlushThread(loop.call_soon_threadsafe)`).
     on_arrival:   called once per turn or flush with one Arrival per queue that has new readable messages.
     tags_code_of: rebuilds a queue entry's tags code; a broker with delay levels passes one that knows them.
+    hour_of:      the hour of the day, local time, of a Unix time in milliseconds.
     """
 
     def __init__(
@@ -101,6 +104,7 @@ class MessageStore:
         worker: Worker,
         on_arrival: Callable[[list[Arrival]], None],
         tags_code_of: TagsCodeOf = tags_code_of_record,
+        hour_of: Callable[[int], int] = local_hour,
     ) -> None:
         self.config = config
         self.paths = StorePaths.of(config.root, config.commitlog_path)
@@ -146,6 +150,18 @@ class MessageStore:
             save=lambda encoded: save_checkpoint(files, self.paths.checkpoint, encoded),
             on_failed=self._fail,
         )
+        self._retention = Retention(
+            config,
+            files,
+            worker,
+            clock,
+            directories=(self.paths.commitlog, self.paths.consumequeue),
+            segments=self._log.segments,
+            queues=self._queues,
+            flushed=lambda: self._commit.flushed,
+            on_space=self._space_known,
+            hour_of=hour_of,
+        )
         self._reader = QueueReader(self._log, config)
         self._flush_interval = config.flush_interval_ms / 1000
         self._flush_due = 0.0
@@ -185,6 +201,7 @@ class MessageStore:
             return
         try:
             self._end_turn()
+            self._retention.stop()
             self._worker.close()
             if self.failure is None:
                 self._finish()
@@ -214,6 +231,7 @@ class MessageStore:
             self._commit.request(self._log.written, self._last_ms)
         if self.failure is None:
             self._background.tick(now, self._commit.flushed_ms)
+            self._retention.tick(now)
             prepare = self._log.prepare()
             if prepare is not None:
                 self._worker.submit(prepare, self._prepared)
@@ -491,6 +509,15 @@ class MessageStore:
             self._refusal = self._refusal or error
         else:
             self._fail(error)
+
+    def _space_known(self, refusal: StoreError | None) -> None:
+        """The disk is nearly full, or not, or not any more."""
+        if refusal is None and isinstance(self._refusal, DiskNearlyFull):
+            logger.warning("puts are accepted again")
+            self._refusal = None
+        elif refusal is not None and self._refusal is None:
+            logger.error("puts are refused", reason=str(refusal))
+            self._refusal = refusal
 
     def _prepared(self, error: Exception | None) -> None:
         # Not the end when it failed: the append that needs the segment tries again, and says why not.

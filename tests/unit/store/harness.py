@@ -61,6 +61,9 @@ class Harness:
     ) -> None:
         self.files = files or MemoryFiles()
         self.clock = clock or ManualClock()
+        if isinstance(self.files, MemoryFiles):
+            self.files.now_ms = self.clock.now_ms
+        self.hour = 12  # of the day
         self.turn: deque[Callable[[], None]] = deque()
         self.worker = ManualWorker()
         self.arrivals: list[Arrival] = []
@@ -69,6 +72,8 @@ class Harness:
             "commitlog_file_bytes": SEGMENT,
             "consumequeue_file_bytes": 200,
             "reserve_bytes": 1024,
+            "index_slots": 5,
+            "index_entries": 20,
             "flush_disk_type": flush,
         }
         self.store = MessageStore(
@@ -78,6 +83,7 @@ class Harness:
             schedule=self.turn.append,
             worker=self.worker,
             on_arrival=self.arrivals.extend,
+            hour_of=lambda at_ms: self.hour,
         )
 
     def open(self) -> "Harness":

@@ -57,6 +57,7 @@ class MemoryFile:
                 self._data[offset : offset + torn] = data[:torn]
             raise
         self._data[offset : offset + len(data)] = data
+        self._node.modified_ms = self._files.now_ms()
 
     def is_cached(self, offset: int, length: int) -> bool:
         return not self._files.is_cold(self._path)
@@ -101,6 +102,7 @@ class MemoryFiles:
         self.durable_names: dict[Path, Node] = dict(self.nodes)
         self.is_cold: Callable[[Path], bool] = lambda path: False
         self.spaces: dict[Path, Space] = {}
+        self.now_ms: Callable[[], int] = lambda: 0
         self.operations = 0
         self._locked: set[Path] = set()
 
@@ -189,7 +191,7 @@ class MemoryFiles:
                     copy.nodes[path] = Node(None)
                 else:
                     data = content(node)
-                    copy.nodes[path] = Node(bytearray(data), data, set(node.blocks))
+                    copy.nodes[path] = Node(bytearray(data), data, node.modified_ms, set(node.blocks))
         copy.durable_names = dict(copy.nodes)
         return copy
 

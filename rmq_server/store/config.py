@@ -42,6 +42,9 @@ class StoreConfig:
     consumequeue_file_bytes: int = setting(
         300_000 * ENTRY_BYTES, "mappedFileSizeConsumeQueue", doc="bytes of one ConsumeQueue file, rounded up to entries"
     )
+    message_index: bool = setting(True, "messageIndexEnable", doc="index messages by key")
+    index_slots: int = setting(5_000_000, "maxHashSlotNum", doc="hash slots of an index file", low=1)
+    index_entries: int = setting(20_000_000, "maxIndexNum", doc="entries of an index file, one of them unused", low=2)
     flush_disk_type: FlushDiskType = setting(  # noqa: RUF009 - an enum member is as immutable as the others
         FlushDiskType.SYNC_FLUSH, "flushDiskType", doc="acknowledge after the disk (SYNC_FLUSH) or before (ASYNC_FLUSH)"
     )

@@ -2,6 +2,7 @@
 
     <root>/commitlog/<20 digits>                        segments of records, named by their first byte's offset
     <root>/consumequeue/<topic>/<queueId>/<20 digits>   entries of 20 bytes
+    <root>/index/<17 digits>                            hash indexes by key, named by local time (index.py)
     <root>/checkpoint  abort  lock
 
 ConsumeQueue entry: i64 physical offset, i32 record size, i64 tags code. A pre-blank entry (0, 0x7FFFFFFF, 0) fills the
@@ -40,6 +41,7 @@ class StorePaths:
     root: Path
     commitlog: Path
     consumequeue: Path
+    index: Path
     checkpoint: Path
     abort: Path
     lock: Path
@@ -54,6 +56,7 @@ class StorePaths:
             root=base,
             commitlog=Path(commitlog).expanduser() if commitlog else base / "commitlog",
             consumequeue=base / "consumequeue",
+            index=base / "index",
             checkpoint=base / "checkpoint",
             abort=base / "abort",
             lock=base / "lock",

@@ -8,29 +8,30 @@ with ASYNC_FLUSH, on disk with SYNC_FLUSH. So nobody consumes what a crash can t
                                                    └─► flush thread ─► when_durable callbacks
 
 It is one module because one turn of state runs through it: what was put, written, flushed, shown.
-What else derives from the log (the index, timers) follows it from its own mark up to `readable_offset`.
+What else derives from the log (the index) follows it from its own mark up to `readable_offset`: see dispatch.
 Source: apache/rocketmq: store/.../DefaultMessageStore.java
 """
 
 import asyncio
 import os
 from collections import deque
-from collections.abc import Callable, Sequence
+from collections.abc import Callable, Iterator, Sequence
 from contextlib import ExitStack
+from itertools import islice
 from typing import NamedTuple
 
 import msgspec
 import structlog
 
 from protocol.flags import MessageSysFlag
-from protocol.record import Record
+from protocol.record import CorruptRecord, Record, inspect
 from rmq_server.core.clock import Clock
 from rmq_server.store.background import BackgroundSync
 from rmq_server.store.checkpoint import load_checkpoint, save_checkpoint
 from rmq_server.store.commitlog import CommitLog
 from rmq_server.store.config import FlushDiskType, StoreConfig
 from rmq_server.store.consumequeue import NOT_QUEUED, ConsumeQueue, ConsumeQueueStore, TagsCodeOf
-from rmq_server.store.dispatch import tags_code_of_record
+from rmq_server.store.dispatch import LogTail, keys_of, tags_code_of_record, unique_key_of
 from rmq_server.store.errors import (
     DiskNearlyFull,
     MessageTooLarge,
@@ -42,6 +43,7 @@ from rmq_server.store.errors import (
 )
 from rmq_server.store.files import Closeable, Files, make_durable_dirs
 from rmq_server.store.flush import FlushResult, GroupCommit, Worker
+from rmq_server.store.index import Index, IndexSettings
 from rmq_server.store.layout import ENTRY, StorePaths, refuse_other_engines
 from rmq_server.store.mapped_file import OpenFiles
 from rmq_server.store.reader import Accepts, GetResult, GetStatus, QueueReader
@@ -51,6 +53,9 @@ from rmq_server.store.retention import Retention, local_hour
 _pack_entry = ENTRY.pack
 _TRANSACTION = MessageSysFlag.TRANSACTION_MASK
 _TICK_SECONDS = 0.1
+_FOREVER_MS = 2**63 - 1
+_SEARCH_STEPS = 128  # index entries
+_SEARCH_LAG_BYTES = 1 << 25  # a search waits for the index when it is no further behind
 
 logger = structlog.get_logger(__name__)
 
@@ -162,6 +167,16 @@ class MessageStore:
             on_space=self._space_known,
             hour_of=hour_of,
         )
+        self._index = Index(
+            files, self.paths.index, IndexSettings(config.index_slots, config.index_entries), clock=clock
+        )
+        self._tail = LogTail(
+            self._log,
+            [self._index] if config.message_index else [],
+            readable=lambda: self.readable_offset,
+            schedule=schedule,
+            worker=worker,
+        )
         self._reader = QueueReader(self._log, config)
         self._flush_interval = config.flush_interval_ms / 1000
         self._flush_due = 0.0
@@ -235,6 +250,9 @@ class MessageStore:
             prepare = self._log.prepare()
             if prepare is not None:
                 self._worker.submit(prepare, self._prepared)
+        self._tail.tick()
+        self._index.tick(now, self.flushed_offset, self.min_physical_offset, self._worker)
+        self._background.checkpoint.index_timestamp_ms = self._index.synced_ms
 
     # Writing
 
@@ -351,6 +369,47 @@ class MessageStore:
         view = self._log.record_at(physical_offset)
         return view if view is not None and physical_offset + len(view) <= self.readable_offset else None
 
+    def query(
+        self,
+        topic: str,
+        key: str,
+        begin_ms: int = 0,
+        end_ms: int = _FOREVER_MS,
+        max_count: int = 64,
+        *,
+        unique: bool = False,
+    ) -> list[memoryview]:
+        """The records with a key, or with that unique key, that were stored in a time: the newest, in log order."""
+        found = (view for view in self.find(topic, key, begin_ms, end_ms, unique=unique) if view is not None)
+        return list(islice(found, max_count))[::-1]
+
+    def find(
+        self, topic: str, key: str, begin_ms: int, end_ms: int, *, unique: bool = False
+    ) -> Iterator[memoryview | None]:
+        """The records with a key that were stored in a time, the newest first.
+
+        Yields None whenever it has worked for a while, so that a loop that has more to do than search can do it.
+        """
+        until = self.readable_offset
+        if self._tail.lag <= _SEARCH_LAG_BYTES:
+            while self._tail.position < until and self._tail.step():
+                yield None
+        previous = -1
+        for step, offset in enumerate(self._index.search(topic, key, begin_ms, end_ms), 1):
+            if step % _SEARCH_STEPS == 0:
+                yield None
+            if offset is None or offset == previous:
+                continue
+            previous = offset
+            view = self.record_at(offset)
+            if view is not None and _has_key(view, topic, key, begin_ms, end_ms, unique=unique):
+                yield view
+
+    @property
+    def index_end(self) -> tuple[int, int]:
+        """Store time and physical offset of the last record that can be found by a key."""
+        return self._index.end_ms, self._index.end_offset
+
     def max_offset(self, topic: str, queue_id: int) -> int:
         """One past the last readable message of a queue; 0 for an unknown queue."""
         queue = self._queue_of.get((topic, queue_id))
@@ -426,6 +485,9 @@ class MessageStore:
         self._last_ms = max(marks.physic_timestamp_ms, found.last_timestamp_ms)
         self._background.dispatched_ms = max(marks.logics_timestamp_ms, found.last_timestamp_ms)
         self._commit.start_at(found.end, self._last_ms)
+        if self.config.message_index:
+            self._index.load(self._log, marks.index_timestamp_ms if crashed else None)
+            self._tail.start()
 
     def _finish(self) -> None:
         """Make everything durable and then say so by removing `abort`."""
@@ -435,6 +497,9 @@ class MessageStore:
         self._commit.advance(self._log.written, self._last_ms)
         self._log.drop_unused()
         self._log.segments.sync_job(self._log.written, self._log.written)()
+        self._tail.finish()
+        self._index.finish()
+        self._background.checkpoint.index_timestamp_ms = self._index.synced_ms
         self._background.finish(self._last_ms)
         try:
             self._files.remove(self.paths.abort)
@@ -447,6 +512,8 @@ class MessageStore:
             if self._lock is not None:
                 stack.callback(self._lock.close)
             self._lock = None
+            self._tail.stop()
+            stack.callback(self._index.close)
             stack.callback(self._log.close)
             stack.callback(self._queues.close)
 
@@ -567,3 +634,14 @@ def _common_queue(records: Sequence[Record]) -> tuple[str, int]:
     if len(keys) != 1:
         raise ValueError(f"a batch has messages of one queue, not of {len(keys)}")
     return keys.pop()
+
+
+def _has_key(view: memoryview, topic: str, key: str, begin_ms: int, end_ms: int, *, unique: bool) -> bool:
+    """Whether a record is one that was asked for: equal hashes are not yet equal keys."""
+    try:
+        facts = inspect(view)
+    except CorruptRecord:
+        return False
+    if facts.topic != topic or not begin_ms <= facts.store_timestamp_ms <= end_ms:
+        return False
+    return unique_key_of(facts.properties) == key if unique else key in keys_of(facts.properties)

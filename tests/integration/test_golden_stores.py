@@ -26,6 +26,8 @@ def config() -> StoreConfig:
     return StoreConfig(
         commitlog_file_bytes=golden.COMMITLOG_FILE_BYTES,
         consumequeue_file_bytes=golden.CONSUMEQUEUE_FILE_BYTES,
+        index_slots=golden.INDEX_SLOTS,
+        index_entries=golden.INDEX_ENTRIES,
         flush_disk_type=FlushDiskType.ASYNC_FLUSH,
     )
 

@@ -15,6 +15,7 @@ CRASHED = "5.3.3-JSON"
 """The one that was copied before its broker had stopped."""
 COMMITLOG_FILE_BYTES = 262_144
 CONSUMEQUEUE_FILE_BYTES = 2000
+INDEX_SLOTS, INDEX_ENTRIES = 200, 1000
 
 
 def extract(name: str, target: Path) -> Path:

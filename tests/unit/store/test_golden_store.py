@@ -14,7 +14,15 @@ from rmq_server.store.dispatch import tags_code_of_record
 from rmq_server.store.files import OsFiles
 from rmq_server.store.layout import ENTRY, ENTRY_BYTES
 from rmq_server.store.message_store import MessageStore
-from tests.support.golden import COMMITLOG_FILE_BYTES, CONSUMEQUEUE_FILE_BYTES, RECORDS, extract, log_records
+from tests.support.golden import (
+    COMMITLOG_FILE_BYTES,
+    CONSUMEQUEUE_FILE_BYTES,
+    INDEX_ENTRIES,
+    INDEX_SLOTS,
+    RECORDS,
+    extract,
+    log_records,
+)
 from tests.unit.store.harness import ManualWorker, record
 
 LEVEL_MS = {"1": 1000, "2": 2000, "3": 3000, "18": 7_200_000}
@@ -41,6 +49,8 @@ def store_of(root: Path) -> MessageStore:
             root=str(root),
             commitlog_file_bytes=COMMITLOG_FILE_BYTES,
             consumequeue_file_bytes=CONSUMEQUEUE_FILE_BYTES,
+            index_slots=INDEX_SLOTS,
+            index_entries=INDEX_ENTRIES,
             flush_disk_type=FlushDiskType.ASYNC_FLUSH,
         ),
         clock=ManualClock(1_795_280_000_000),

@@ -7,6 +7,7 @@ from dataclasses import dataclass
 
 from protocol.flags import PermName
 from rmq_server.core.config import setting
+from rmq_server.store.delay import UPSTREAM_LEVELS, DelayLevels
 
 VIP_PORT_DISTANCE = 2
 HA_PORT_DISTANCE = 1
@@ -48,8 +49,12 @@ class BrokerConfig:
     channel_expired_ms: int = setting(
         120_000, "channelExpiredTimeout", doc="a silent client is forgotten after …", low=1
     )
+    delay_levels: str = setting(
+        UPSTREAM_LEVELS, "messageDelayLevel", doc="delays of the levels 1, 2, …: numbers with s, m, h or d"
+    )
     lock_live_ms: int = setting(60_000, "rebalanceLockMaxLiveTime", doc="a queue lock lives so long unrenewed", low=1)
 
     def __post_init__(self) -> None:
         if 0 < self.listen_port <= VIP_PORT_DISTANCE:
             raise ValueError(f"listenPort={self.listen_port} leaves no port for the VIP port, which is 2 below it")
+        DelayLevels(self.delay_levels)

@@ -40,6 +40,7 @@ from rmq_server.core.log import get_logger
 from rmq_server.net.listener import Listener
 from rmq_server.net.router import Router
 from rmq_server.store.config import StoreConfig
+from rmq_server.store.delay import DelayLevels
 from rmq_server.store.files import Files, OsFiles
 from rmq_server.store.flush import FlushThread
 from rmq_server.store.message_store import MessageStore
@@ -102,6 +103,7 @@ class Broker:
             schedule=loop.call_soon,
             worker=FlushThread(loop.call_soon_threadsafe),
             on_arrival=self._holds.notify,
+            tags_code_of=DelayLevels(config.delay_levels).tags_code_of,
         )
         self._store.open()
         self._opened.callback(self._store.close)

@@ -28,6 +28,7 @@ from rmq_server.broker.offsets import ConsumerOffsets
 from rmq_server.broker.processors.client import ClientProcessor
 from rmq_server.broker.processors.offset import OffsetProcessor
 from rmq_server.broker.processors.pull import PullProcessor
+from rmq_server.broker.processors.query import QueryProcessor
 from rmq_server.broker.processors.send import SendProcessor
 from rmq_server.broker.processors.topic import TopicProcessor
 from rmq_server.broker.queue_locks import QueueLocks
@@ -203,7 +204,8 @@ class Broker:
             self._topics, self._groups, self._consumers, self._producers, self._locks, self._announce
         )
         offset = OffsetProcessor(self._store, self._topics, self._groups, self._offsets)
-        return Router((send, pull, client, offset, TopicProcessor(self._topics, self._announce)))
+        query = QueryProcessor(self._store)
+        return Router((send, pull, client, offset, query, TopicProcessor(self._topics, self._announce)))
 
     def _namesrvs(self) -> list[tuple[str, int]]:
         if not self.config.namesrv_addr:

@@ -11,12 +11,10 @@ from protocol.request import REQUESTS, RequestSpec, handlers_of, handles, reques
 assert protocol.headers
 
 LATER = {
-    RequestCode.QUERY_MESSAGE,
     RequestCode.GET_ALL_TOPIC_CONFIG,
     RequestCode.UPDATE_BROKER_CONFIG,
     RequestCode.GET_BROKER_CONFIG,
     RequestCode.GET_BROKER_RUNTIME_INFO,
-    RequestCode.VIEW_MESSAGE_BY_ID,
     RequestCode.CONSUMER_SEND_MSG_BACK,
     RequestCode.END_TRANSACTION,
     RequestCode.CHECK_TRANSACTION_STATE,

@@ -9,6 +9,7 @@ from rmq_server.cli import options
 _COMMANDS = {
     "standalone": ("rmq_server.cli.standalone", "Start a NameServer and a broker in one process."),
     "demo": ("rmq_server.cli.demo", "See it work: servers, a producer, three consumers, a rebalance."),
+    "store": ("rmq_server.cli.store", "Look at, check, rebuild, dump, export and import a store directory."),
 }
 
 

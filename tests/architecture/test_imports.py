@@ -32,6 +32,7 @@ LEVELS = {
     "rmq_server.namesrv": 3,
     "rmq_server.broker": 3,
     "rmq_server.ha": 3,
+    "rmq_server.storetools": 3,
     "rmq_server.proxy": 4,
     "rmq_server.dashboard": 4,
     "rmq_server.testing": 5,

@@ -25,6 +25,11 @@ from rmq_server.store.mapped_file_queue import MappedFileQueue
 
 _REBUILD_BUFFER = 1 << 16
 _MAX_GAP = 1_000_000
+_BLOCK_ENTRIES = 4096 // ENTRY_BYTES
+
+_ZEROS = bytes(_BLOCK_ENTRIES * ENTRY_BYTES)
+
+_unpack_entry = ENTRY.unpack_from
 
 NOT_QUEUED = frozenset({MessageSysFlag.TRANSACTION_PREPARED, MessageSysFlag.TRANSACTION_ROLLBACK})
 """Transaction bits of records that no queue has an entry for."""
@@ -36,6 +41,7 @@ class ConsumeQueue:
     """One queue."""
 
     __slots__ = (
+        "_first",
         "_written",
         "buffer",
         "files",
@@ -57,6 +63,7 @@ class ConsumeQueue:
         self.buffer = bytearray()
         self.tags_codes: list[int] = []  # of the entries that no reader was told about
         self.min_offset = self.max_offset = self.next_offset = self._written = 0
+        self._first = -1  # physical offset of the first entry, as far as known
         self.physical_end = 0  # where the last message ends in the CommitLog; kept during recovery only
         self.unsynced_bytes = 0
         self.unsynced_since_ms: int | None = None  # store time of the first message whose entry may not be on disk
@@ -94,7 +101,7 @@ class ConsumeQueue:
         data = self.read(offset, 1)
         if len(data) < ENTRY_BYTES:
             return None
-        physical, size, tags_code = ENTRY.unpack(data)
+        physical, size, tags_code = _unpack_entry(data)
         return None if size == PRE_BLANK_SIZE or size <= 0 else (physical, size, tags_code)
 
     def physical_offset(self, offset: int) -> int:
@@ -108,15 +115,12 @@ class ConsumeQueue:
         Entries are searched by halving, which is right as long as what precedes the end is whole.
         """
         self.files.load(repair=limit is not None)
-        end = self.files.start
         for file in reversed(self.files.run):
-            if self._counts(file.start // ENTRY_BYTES, limit):
-                entries = range(file.start // ENTRY_BYTES, file.end // ENTRY_BYTES)
-                end = file.start + ENTRY_BYTES * bisect_left(
-                    entries, True, key=lambda offset: not self._counts(offset, limit)
-                )
+            if self._end_in(file, limit):
                 break
-        self._set_end(end // ENTRY_BYTES)
+        else:
+            self._set_end(self.files.start // ENTRY_BYTES)
+        self._first = self._first_physical()
 
     def truncate(self, limit: int) -> None:
         """Drop the entries that point to `limit` or beyond."""
@@ -130,7 +134,7 @@ class ConsumeQueue:
     def first_kept(self, physical_min: int) -> int:
         """The first message at `physical_min` or later; changes nothing, and may be called from any thread."""
         entries = range(self.files.start // ENTRY_BYTES, self._written)
-        if not entries or self.physical_offset(entries[0]) >= physical_min:
+        if not entries or (self._first if self._first >= 0 else self.physical_offset(entries[0])) >= physical_min:
             return entries.start
         if self.physical_offset(entries[-1]) < physical_min:
             return entries.stop
@@ -141,6 +145,7 @@ class ConsumeQueue:
         self.min_offset = max(self.min_offset, offset)
         gone = []
         while len(self.files.run) > 1 and self.files.run[0].end <= offset * ENTRY_BYTES:
+            self._first = -1
             gone.append(self.files.run[0])
             self.files.detach_first(gone[-1])
         return gone
@@ -172,6 +177,7 @@ class ConsumeQueue:
     def clear(self) -> None:
         """Drop every entry and start at 0 again."""
         self.buffer.clear()
+        self._first = -1
         self.files.remove_from(0)
         self.min_offset = self.max_offset = self.next_offset = self._written = self.physical_end = 0
 
@@ -181,25 +187,57 @@ class ConsumeQueue:
         self.unsynced_bytes = 0
         return self.files.sync_job(start, self._written * ENTRY_BYTES)
 
-    def _counts(self, offset: int, limit: int | None) -> bool:
-        data = self.read(offset, 1)
-        if len(data) < ENTRY_BYTES:
-            return False
-        physical, size, _ = ENTRY.unpack(data)
-        return physical >= 0 and size > 0 and (limit is None or physical < limit)
+    def _first_physical(self) -> int:
+        first = self.files.start // ENTRY_BYTES
+        return self.physical_offset(first) if first < self._written else -1
 
-    def _set_end(self, end: int) -> None:
-        """Make `end` the next offset; later files are deleted, later entries erased."""
+    def _end_in(self, file: MappedFile, limit: int | None) -> bool:
+        """Make the end of the entries the queue's, if it is in this file.
+
+        It usually is in the last block that holds data, so that one read tells.
+        """
+        first = file.start // ENTRY_BYTES
+        data_end = -(-file.data_end() // ENTRY_BYTES)
+        start = max(first, data_end - _BLOCK_ENTRIES)
+        data = self.read(start, data_end - start) if start < data_end else b""
+        places = range(0, len(data) - ENTRY_BYTES + 1, ENTRY_BYTES)
+        kept = bisect_left(places, True, key=lambda at: not _counts(_unpack_entry(data, at), limit))
+        if kept:
+            rest = data[kept * ENTRY_BYTES :]
+            self._set_end(start + kept, erase=rest != _ZEROS[: len(rest)], last=_unpack_entry(data, places[kept - 1]))
+            return True
+        if start == first or not self._counts_at(first, limit):
+            return False
+        entries = range(first, start)
+        self._set_end(first + bisect_left(entries, True, key=lambda offset: not self._counts_at(offset, limit)))
+        return True
+
+    def _counts_at(self, offset: int, limit: int | None) -> bool:
+        data = self.read(offset, 1)
+        return len(data) == ENTRY_BYTES and _counts(_unpack_entry(data), limit)
+
+    def _set_end(self, end: int, *, erase: bool = True, last: tuple[int, int, int] | None = None) -> None:
+        """Make `end` the next offset; later files are deleted, later entries erased.
+
+        erase: whether there may be any in the file that holds the end; last: the entry before the end, if known.
+        """
         changed = self.files.remove_from(end * ENTRY_BYTES)
-        file = self.files.find(end * ENTRY_BYTES)
+        file = self.files.find(end * ENTRY_BYTES) if erase else None
         if file is not None:
             changed |= file.erase(end * ENTRY_BYTES)
         if changed:
             self.unsynced_since_ms = 0
             self.unsynced_bytes += self.files.file_bytes
         self.next_offset = self._written = end
-        last = self.entry(end - 1) if end * ENTRY_BYTES > self.files.start else None
-        self.physical_end = last[0] + last[1] if last else 0
+        if last is None and end * ENTRY_BYTES > self.files.start:
+            last = self.entry(end - 1)
+        self.physical_end = last[0] + last[1] if last and last[1] != PRE_BLANK_SIZE else 0
+
+
+def _counts(entry: tuple[int, int, int], limit: int | None) -> bool:
+    """Whether it is an entry, pre-blank ones included, of a message before `limit`."""
+    physical, size, _ = entry
+    return physical >= 0 and size > 0 and (limit is None or physical < limit)
 
 
 class ConsumeQueueStore:
@@ -224,17 +262,19 @@ class ConsumeQueueStore:
     def load(self, limit: int | None) -> None:
         """Find the queues on disk, without their entries that point to `limit` or beyond."""
         for topic in self._files.list(self._directory):
-            for queue in self._files.list(self._directory / topic.name) if topic.is_dir else ():
+            directory = self._directory / topic.name
+            for queue in self._files.list(directory) if topic.is_dir else ():
                 if not (queue.is_dir and queue.name.isascii() and queue.name.isdigit()):
                     raise UnsupportedStore(
                         "the name is not a queue id, so it does not belong here: move it away",
-                        path=self._directory / topic.name / queue.name,
+                        path=directory / queue.name,
                     )
-                self.create(topic.name, int(queue.name)).load(limit)
+                self.create(topic.name, int(queue.name), directory / queue.name).load(limit)
 
-    def create(self, topic: str, queue_id: int) -> ConsumeQueue:
+    def create(self, topic: str, queue_id: int, directory: Path | None = None) -> ConsumeQueue:
         """A queue that has no entry yet; its directory appears with the first."""
-        directory = self._directory / topic / str(queue_id)
+        if directory is None:
+            directory = self._directory / topic / str(queue_id)
         files = MappedFileQueue(
             self._files,
             directory,

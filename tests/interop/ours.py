@@ -25,6 +25,19 @@ def _broker_command(ports_file: Path, namesrv: str, store: Path) -> list[str]:
     ]
 
 
+@contextmanager
+def our_namesrv(directory: Path, *, seconds: float = 30) -> Iterator[tuple[Program, int]]:
+    """A nameserver on a free port."""
+    ports = directory / "namesrv" / "ports.json"
+    with Program("namesrv", _namesrv_command(ports), ports.parent) as namesrv:
+        yield namesrv, _wait_for_port(namesrv, ports, seconds)
+
+
+def our_broker(conf: Path) -> Program:
+    """A broker with a broker.conf, also one of Apache's; it is not yet ready when this returns."""
+    return Program("our-broker", [sys.executable, "-m", "rmq_server", "broker", "-c", str(conf)], conf.parent)
+
+
 def _port(ports_file: Path, server: str) -> int | None:
     """The port for clients, once the server is ready and has put its file in place: {"namesrv": "host:port"}."""
     try:
@@ -42,9 +55,7 @@ def our_cluster(directory: Path, *, seconds: float = 30) -> Iterator[Cluster]:
             with status 0 after SIGTERM.
     """
     with ExitStack() as stack:
-        ports = directory / "namesrv" / "ports.json"
-        namesrv = stack.enter_context(Program("namesrv", _namesrv_command(ports), ports.parent))
-        namesrv_port = _wait_for_port(namesrv, ports, seconds)
+        namesrv, namesrv_port = stack.enter_context(our_namesrv(directory, seconds=seconds))
         address = f"127.0.0.1:{namesrv_port}"
 
         ports = directory / "broker" / "ports.json"

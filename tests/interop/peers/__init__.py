@@ -4,7 +4,16 @@
 Linux or macOS, and knows nothing of our own packages.
 """
 
-from tests.interop.peers.apache import SERVER_JVM, SMALL_JVM, apache_cluster, broker, java, mqadmin, namesrv
+from tests.interop.peers.apache import (
+    SERVER_JVM,
+    SMALL_JVM,
+    apache_cluster,
+    broker,
+    broker_conf,
+    java,
+    mqadmin,
+    namesrv,
+)
 from tests.interop.peers.cache import LAST_4X, REFERENCE, go_programs, jars, java_program, missing
 from tests.interop.peers.cluster import Cluster, wait_for_route
 from tests.interop.peers.process import PeerError, Program, free_port, until
@@ -15,6 +24,7 @@ __all__ = [  # noqa: RUF022 - grouped by use
     "Cluster",
     "apache_cluster",
     "broker",
+    "broker_conf",
     "namesrv",
     "wait_for_route",
     # Clients and tools

@@ -108,6 +108,15 @@ def broker(
 
     `settings` are broker.conf entries, which win over those given here. The store is `directory`/store.
     """
+    conf = broker_conf(directory, port, namesrv_address, settings)
+    arguments = ["org.apache.rocketmq.broker.BrokerStartup", "-c", str(conf)]
+    return java("broker", arguments, directory, version=version, heap=heap, jvm=SERVER_JVM, prefix=prefix)
+
+
+def broker_conf(
+    directory: Path, port: int, namesrv_address: str, settings: Mapping[str, str | int | bool] | None = None
+) -> Path:
+    """The broker.conf that `broker` starts with."""
     directory.mkdir(parents=True, exist_ok=True)
     defaults = {
         "brokerClusterName": "DefaultCluster",
@@ -122,9 +131,7 @@ def broker(
         "mappedFileSizeCommitLog": 64 << 20,
         "enablePropertyFilter": True,
     }
-    conf = _properties(directory / "broker.conf", {**defaults, **(settings or {})})
-    arguments = ["org.apache.rocketmq.broker.BrokerStartup", "-c", str(conf)]
-    return java("broker", arguments, directory, version=version, heap=heap, jvm=SERVER_JVM, prefix=prefix)
+    return _properties(directory / "broker.conf", {**defaults, **(settings or {})})
 
 
 @contextmanager

@@ -4,7 +4,9 @@ Both only bound the work of the next crash start, so they run on the worker behi
 Source: apache/rocketmq: store/.../queue/ConsumeQueueStore.java (FlushConsumeQueueService), StoreCheckpoint.java
 """
 
-from collections.abc import Callable
+from collections import deque
+from collections.abc import Callable, Sequence
+from concurrent.futures import ThreadPoolExecutor
 
 from rmq_server.store.checkpoint import Checkpoint
 from rmq_server.store.config import StoreConfig
@@ -14,6 +16,9 @@ from rmq_server.store.flush import Worker
 from rmq_server.store.layout import PAGE_BYTES
 
 _CHECKPOINT_SECONDS = 1.0
+_QUEUES_AT_A_TIME = 32
+_MANY_JOBS = 256
+_THREADS = 8
 
 
 class BackgroundSync:
@@ -41,19 +46,21 @@ class BackgroundSync:
         self._least_bytes = config.consumequeue_flush_least_pages * PAGE_BYTES
         self._interval = config.consumequeue_flush_interval_ms / 1000
         self._thorough_interval = config.consumequeue_flush_thorough_interval_ms / 1000
-        self._running = 0
-        self._running_since_ms = 0
+        self._due: deque[ConsumeQueue] = deque()
+        self._running_since_ms: int | None = None
         self._saved = b""
         self._queues_due = self._thorough_due = self._checkpoint_due = 0.0
 
     def tick(self, now: float, flushed_ms: int) -> None:
         """Start what is due. flushed_ms: store time of the last record that is durable in the CommitLog."""
-        if now >= self._queues_due and not self._running:
+        if now >= self._queues_due and not self._due and self._running_since_ms is None:
             self._queues_due = now + self._interval
             thorough = now >= self._thorough_due
             if thorough:
                 self._thorough_due = now + self._thorough_interval
-            self._sync_queues(0 if thorough else self._least_bytes)
+            least_bytes = 0 if thorough else self._least_bytes
+            self._due.extend(queue for queue in self._queues.unsynced() if queue.unsynced_bytes >= least_bytes)
+            self._sync_some()
         if now >= self._checkpoint_due:
             self._checkpoint_due = now + _CHECKPOINT_SECONDS
             self._advance(flushed_ms)
@@ -64,25 +71,34 @@ class BackgroundSync:
 
     def finish(self, flushed_ms: int) -> None:
         """Make everything durable now; the worker has nothing left to do."""
-        for queue in list(self._queues.unsynced()):
-            queue.sync_job()()
+        due = list(self._queues.unsynced())
+        _run_all([queue.sync_job() for queue in due])
+        for queue in due:
             queue.unsynced_since_ms = None
         self._advance(flushed_ms)
         self._save(self.checkpoint.encode())
 
-    def _sync_queues(self, least_bytes: int) -> None:
-        due = [queue for queue in self._queues.unsynced() if queue.unsynced_bytes >= least_bytes]
-        if not due:
+    def _sync_some(self) -> None:
+        """Sync the next of the queues that are due; a few at a time, so that the worker has time for others."""
+        some = [self._due.popleft() for _ in range(min(_QUEUES_AT_A_TIME, len(self._due)))]
+        if not some:
             return
-        self._running_since_ms = min(_since(queue) for queue in due)
-        for queue in due:
+        self._running_since_ms = min(_since(queue) for queue in some)
+        jobs = [queue.sync_job() for queue in some]
+        for queue in some:
             queue.unsynced_since_ms = None
-            self._running += 1
-            self._worker.submit(queue.sync_job(), self._queue_synced)
 
-    def _queue_synced(self, error: Exception | None) -> None:
-        self._running -= 1
+        def sync() -> None:
+            for job in jobs:
+                job()
+
+        self._worker.submit(sync, self._some_synced)
+
+    def _some_synced(self, error: Exception | None) -> None:
+        self._running_since_ms = None
         self._done(error)
+        if error is None:
+            self._sync_some()
 
     def _checkpoint_saved(self, error: Exception | None) -> None:
         if isinstance(error, NoSpace):
@@ -96,11 +112,22 @@ class BackgroundSync:
 
     def _advance(self, flushed_ms: int) -> None:
         since = [_since(queue) for queue in self._queues.unsynced()]
-        if self._running:
+        if self._running_since_ms is not None:
             since.append(self._running_since_ms)
         marks = self.checkpoint
         marks.physic_timestamp_ms = max(marks.physic_timestamp_ms, flushed_ms)
         marks.logics_timestamp_ms = max(marks.logics_timestamp_ms, min(since) - 1 if since else self.dispatched_ms)
+
+
+def _run_all(jobs: Sequence[Callable[[], None]]) -> None:
+    """Run jobs that wait for the disk; many of them in threads, because one journal commit serves all who wait."""
+    if len(jobs) < _MANY_JOBS:
+        for job in jobs:
+            job()
+        return
+    with ThreadPoolExecutor(_THREADS) as threads:
+        for done in [threads.submit(job) for job in jobs]:
+            done.result()
 
 
 def _since(queue: ConsumeQueue) -> int:

@@ -159,7 +159,10 @@ class ConsumeQueue:
         """Fill the gap before the message at `offset` with pre-blank entries; a queue without any may go anywhere."""
         if self.is_empty:
             file_entries = self.files.file_bytes // ENTRY_BYTES
-            self.next_offset = self._written = offset // file_entries * file_entries
+            start = offset // file_entries * file_entries
+            if start * ENTRY_BYTES != self.files.start:
+                self.files.remove_from(0)
+            self.next_offset = self._written = start
         gap = offset - self.next_offset
         if gap > _MAX_GAP:
             raise CorruptStore(
@@ -172,7 +175,7 @@ class ConsumeQueue:
     @property
     def is_empty(self) -> bool:
         """Whether there is no entry, so that nothing but the next message decides where the queue goes on."""
-        return not self.files.run and not self.buffer
+        return not self.buffer and (not self.files.run or self._written * ENTRY_BYTES == self.files.start)
 
     def clear(self) -> None:
         """Drop every entry and start at 0 again."""
@@ -217,11 +220,12 @@ class ConsumeQueue:
         return len(data) == ENTRY_BYTES and _counts(_unpack_entry(data), limit)
 
     def _set_end(self, end: int, *, erase: bool = True, last: tuple[int, int, int] | None = None) -> None:
-        """Make `end` the next offset; later files are deleted, later entries erased.
+        """Make `end` the next offset; later files are deleted, later entries erased. The first file stays in any case:
+        to delete and create it is slow, and most queues that lose all entries to a crash get them back.
 
         erase: whether there may be any in the file that holds the end; last: the entry before the end, if known.
         """
-        changed = self.files.remove_from(end * ENTRY_BYTES)
+        changed = self.files.remove_from(max(end * ENTRY_BYTES, self.files.start + 1))
         file = self.files.find(end * ENTRY_BYTES) if erase else None
         if file is not None:
             changed |= file.erase(end * ENTRY_BYTES)

@@ -135,8 +135,13 @@ class IndexFile:
 
     @property
     def is_dirty(self) -> bool:
-        """Whether a sync is due."""
+        """Whether a sync has something to do."""
         return self.slots is not None and bool(self.slots.dirty)
+
+    @property
+    def is_written(self) -> bool:
+        """Whether no entry is left that the disk had no space for."""
+        return not self._buffer
 
     def create(self, previous: "IndexFile | None") -> None:
         """Make the file exist at its full length, going on where another ended."""
@@ -303,6 +308,15 @@ class IndexFile:
         return self._file
 
 
+class _Sync(NamedTuple):
+    """The work that makes a file durable as it was once, when it ended at a record."""
+
+    file: IndexFile
+    end_ms: int
+    end_offset: int
+    job: Callable[[], None]
+
+
 class Index:
     """Every index file of a store, and the dispatcher that fills them.
 
@@ -319,6 +333,7 @@ class Index:
         self._last = -1  # the last record whose keys are all in
         self._partial = 0, 0  # a later record of which some keys are in, and how many
         self._sync_due: float | None = None
+        self._sync: _Sync | None = None
         self._syncing = False
         self._failed = False
 
@@ -348,7 +363,7 @@ class Index:
         found = self._found()
         for file in found:
             safe = file.end_ms < _UNSAFE_MS if safe_until_ms is None else file.end_ms <= safe_until_ms
-            if not (safe and file.is_sound and file.end_offset < log.end):
+            if not (safe and file.is_sound):
                 break
             self.run.append(file)
         while self.run and log.start <= self.run[-1].end_offset and log.record_at(self.run[-1].end_offset) is None:
@@ -383,22 +398,22 @@ class Index:
         self._drop_expired(log_start, worker)
         if self._sync_due is None:
             self._sync_due = now + _SYNC_SECONDS
-        file = next((file for file in self.run if file.slots is not None), None)
-        if file is None or self._syncing or self._failed or file.end_offset >= flushed:
+        if self._failed or self._syncing:
             return
-        if file is self.run[-1]:
-            if now < self._sync_due or not file.is_dirty:
-                return
-            self._sync_due = now + _SYNC_SECONDS
-        self._syncing = True
-        end_ms = file.end_ms
-        worker.submit(file.sync_job(), lambda error: self._synced(file, end_ms, error))
+        if self._sync is None:
+            self._sync = self._next_sync(now, self._sync_due)
+        if self._sync is not None and self._sync.end_offset < flushed:
+            # A file must not be durable before the log that it points into.
+            self._syncing = True
+            worker.submit(self._sync.job, self._synced)
 
     def finish(self) -> None:
         """Make everything durable now; the worker has nothing left to do.
 
         What could not be written before is deleted, so that it will be rebuilt.
         """
+        if self._sync is not None and not self._failed:
+            self._sync.job()
         for file in [file for file in self.run if file.slots is not None]:
             if self._failed:
                 file.remove()
@@ -433,7 +448,7 @@ class Index:
     # Inside
 
     def _found(self) -> list[IndexFile]:
-        """The files there are, in the order of the log; names follow local time, which may go back."""
+        """The files there are, in the order of the log."""
         found = []
         for entry in self._files.list(self._directory):
             path = self._directory / entry.name
@@ -448,7 +463,11 @@ class Index:
             else:
                 found.append(IndexFile(self._files, path, self._settings))
                 found[-1].load()
-        return sorted(found, key=lambda file: (file.count == 1, file.begin_offset, file.path))
+        sound = sorted((file for file in found if file.is_sound), key=lambda file: (file.begin_offset, file.path))
+        if sound != [file for file in found if file.is_sound]:
+            # Names follow local time, which went back.
+            return sound + [file for file in found if not file.is_sound]
+        return found
 
     def _entries_of_last(self) -> int:
         """How many entries the last record has; they may have begun in the file before."""
@@ -480,11 +499,24 @@ class Index:
         self.run.append(added)
         return added
 
-    def _synced(self, file: IndexFile, end_ms: int, error: Exception | None) -> None:
-        self._syncing = False
+    def _next_sync(self, now: float, due: float) -> "_Sync | None":
+        """The oldest file that is not durable: a full one at once, the current one when it is due."""
+        file = next((file for file in self.run if file.slots is not None), None)
+        if file is None or not (file.is_written and file.is_dirty):
+            return None
+        if file is self.run[-1]:
+            if now < due:
+                return None
+            self._sync_due = now + _SYNC_SECONDS
+        return _Sync(file, file.end_ms, file.end_offset, file.sync_job())
+
+    def _synced(self, error: Exception | None) -> None:
+        assert self._sync is not None
+        file, end_ms = self._sync.file, self._sync.end_ms
+        self._sync, self._syncing = None, False
         if error is None:
             self.synced_ms = end_ms
-            if file is not self.run[-1]:
+            if file is not self.run[-1] and not file.is_dirty:
                 file.slots = None
         elif isinstance(error, NoSpace):
             file.sync_again()

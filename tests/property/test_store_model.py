@@ -1,7 +1,7 @@
 """The store against a list in memory: any sequence of puts, flushes, reads, full disks, crashes and clean stops.
 
 What was acknowledged durable is there, in order, once; nothing half-written is visible; nothing that a reader saw is
-taken back; what a killed process had stored is there even without a flush.
+taken back; what a killed process had stored is there even without a flush; each message is found by its key, once.
 """
 
 from random import Random
@@ -11,6 +11,7 @@ from hypothesis import strategies as st
 from hypothesis.stateful import RuleBasedStateMachine, initialize, invariant, precondition, rule
 
 from protocol.hashing import tags_code
+from protocol.record import unpack
 from rmq_server.store.config import FlushDiskType
 from rmq_server.store.errors import NoSpace, StoreError
 from rmq_server.store.flush import FlushResult
@@ -23,6 +24,12 @@ QUEUES = [("T", 0), ("T", 1), ("%RETRY%g", 0)]
 SIZES = st.sampled_from([0, 1, 40, 300, 900, 2500])
 
 Put = tuple[str, int, bytes]
+
+
+def keyed(body: bytes) -> bytes:
+    """Properties with a tag and two keys, by the number that each body begins with."""
+    number = int(body[: body.index(b":")])
+    return b"TAGS\1TagA\2KEYS\1a%d b%d\2" % (number, number)
 
 
 class StoreModel(RuleBasedStateMachine):
@@ -40,7 +47,7 @@ class StoreModel(RuleBasedStateMachine):
     def put(self, queue: tuple[str, int], size: int, deferred: bool) -> None:
         body = self.body(size)
         try:
-            put = self.life.put(body, topic=queue[0], queue_id=queue[1], deferred=deferred)
+            put = self.life.put(body, topic=queue[0], queue_id=queue[1], properties=keyed(body), deferred=deferred)
         except NoSpace:
             return
         self.puts.append((*queue, body))
@@ -51,7 +58,7 @@ class StoreModel(RuleBasedStateMachine):
         if sum(sizes) > 2500:
             return
         bodies = [self.body(size) for size in sizes]
-        records = [record(body, topic=queue[0], queue_id=queue[1]) for body in bodies]
+        records = [record(body, topic=queue[0], queue_id=queue[1], properties=keyed(body)) for body in bodies]
         try:
             put = self.life.store.put_batch(records, [TAG_A] * len(records), deferred=deferred)
         except NoSpace:
@@ -93,6 +100,7 @@ class StoreModel(RuleBasedStateMachine):
         assert self.life.store.flushed_offset == self.life.store.readable_offset == self.life.store.max_physical_offset
         for queue in QUEUES:
             assert self.life.store.max_offset(*queue) == len(self.of(queue))
+        self.check_keys()
 
     @rule(seed=st.integers(0, 2**32))
     def power_loss(self, seed: int) -> None:
@@ -211,6 +219,15 @@ class StoreModel(RuleBasedStateMachine):
                 assert counts[queue] >= self.seen[queue], "a reader saw what the crash took back"
             self.seen[queue] = counts[queue]
         self.written = self.acknowledged = kept
+        self.check_keys()
+
+    def check_keys(self) -> None:
+        """Everything readable is found, at one place."""
+        for topic, _, body in self.puts:
+            number = int(body[: body.index(b":")])
+            for key in (f"a{number}", f"b{number}"):
+                views = self.life.store.query(topic, key)
+                assert [unpack(view).body for view in views] == [body]
 
 
 TestStoreModel = StoreModel.TestCase

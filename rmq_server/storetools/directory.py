@@ -31,9 +31,10 @@ def no_progress(done: int) -> None:
 class StoreDirectory:
     """One store directory; a context manager.
 
-    holder:   process id of the broker that has it open, 0 when unknown, None when none has.
-    crashed:  the `abort` file is there: a broker runs, or did not stop properly.
-    topics:   the topics of config/topics.json; None when that cannot be read.
+    holder:      process id of the broker that has it open, 0 when unknown, None when none has.
+    crashed:     the `abort` file is there: a broker runs, or did not stop properly.
+    index_files: oldest first.
+    topics:      the topics of config/topics.json; None when that cannot be read.
     """
 
     def __init__(self, paths: StorePaths, reader: Reader, holder: int | None) -> None:
@@ -45,6 +46,7 @@ class StoreDirectory:
         self.crashed = self._files.exists(paths.abort)
         self.log = self._run(paths.commitlog, self._list(paths.commitlog), 0)
         self.queues = self._queues()
+        self.index_files = self._index_files()
         self.topics = self._topics()
 
     @classmethod
@@ -75,8 +77,7 @@ class StoreDirectory:
     @property
     def known_end(self) -> int:
         """The end of the last message that any queue knows: up to here the log must be whole."""
-        ends = (queue.physical_end for queue in self.queues.values())
-        return max((end for end in ends if end <= self.log.end), default=0)
+        return max((queue.physical_end for queue in self.queues.values()), default=0)
 
     def refuse_damage(self) -> None:
         """Raise UnsupportedStore when the directory is not one to write into."""
@@ -89,16 +90,6 @@ class StoreDirectory:
                     f"{self.log.end}: `rmq store verify` says more",
                     path=queue.run.directory,
                 )
-
-    def index_files(self) -> list[DirEntry]:
-        """The index files, oldest first; what is none becomes a problem."""
-        found = []
-        for entry in self._list(self.paths.root / "index"):
-            if entry.is_dir or not (entry.name.isascii() and entry.name.isdigit()):
-                self._problem(self.paths.root / "index" / entry.name, None, "the name is not that of an index file")
-            else:
-                found.append(entry)
-        return found
 
     def config_files(self) -> list[DirEntry]:
         """The JSON files, without their backups."""
@@ -177,6 +168,15 @@ class StoreDirectory:
             (topic, queue_id): Queue(topic, queue_id, self._run(path, entries, file_bytes), self.reader)
             for topic, queue_id, path, entries in found
         }
+
+    def _index_files(self) -> list[DirEntry]:
+        found = []
+        for entry in self._list(self.paths.root / "index"):
+            if entry.is_dir or not (entry.name.isascii() and entry.name.isdigit()):
+                self._problem(self.paths.root / "index" / entry.name, None, "the name is not that of an index file")
+            else:
+                found.append(entry)
+        return found
 
     def _topics(self) -> frozenset[str] | None:
         try:

@@ -32,7 +32,7 @@ def index_settings(store: StoreDirectory, slots: int | None = None) -> IndexSett
     slots: maxHashSlotNum, from someone who knows.
     """
     directory = store.paths.root / "index"
-    files = [entry for entry in store.index_files() if entry.size > _HEADER_BYTES]
+    files = [entry for entry in store.index_files if entry.size > _HEADER_BYTES]
     for entry in files:
         if slots is not None:
             return next(_divisions(entry.size, [slots]), None)
@@ -86,16 +86,16 @@ class _Check:
         if not file.is_sound:
             self._problem(0, "the header cannot be one: its offsets or counts are out of range")
             return
-        previous = 0
+        offset = 0
         for number in range(1, file.count):
-            for text in self._entry(number, previous):
+            before = offset
+            key_hash, offset, seconds, older = file.entry(number)
+            for text in self._entry(number, key_hash, offset, seconds, older, before):
                 self._problem(self._entries_at + number * _ENTRY_BYTES, f"entry {number}: {text}")
-            previous = file.entry(number)[1]
-        self._header(previous)
+        self._header(offset)
         self._slot_table()
 
-    def _entry(self, number: int, previous: int) -> Iterator[str]:
-        key_hash, offset, seconds, older = self._file.entry(number)
+    def _entry(self, number: int, key_hash: int, offset: int, seconds: int, older: int, previous: int) -> Iterator[str]:
         if key_hash < 0:
             yield f"its hash {key_hash} is negative"
             return
@@ -136,9 +136,10 @@ class _Check:
         self._file.load_slots()
         assert self._file.slots is not None
         values = self._file.slots.values
+        if values == memoryview(self._newest):
+            return
         for slot, newest in enumerate(self._newest):
-            # What is beyond the count counts as empty, and is: a broker writes slots before it counts their entries.
-            if values[slot] != newest and not (newest == 0 and values[slot] >= self._file.count):
+            if values[slot] != newest:
                 self._problem(
                     _HEADER_BYTES + slot * _SLOT_BYTES,
                     f"slot {slot}: says that its newest entry is {values[slot]}, it is {newest}",

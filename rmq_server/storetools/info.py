@@ -72,7 +72,7 @@ def store_info(store: StoreDirectory) -> StoreInfo:
     end, last_ms = _end(store, damages)
     first = LogReader(store.log, store.reader).record_at(store.log.start)
     marks = load_checkpoint(ReadOnlyFiles(), store.paths.checkpoint)
-    index_files = [FileInfo(entry.name, entry.size) for entry in store.index_files()]
+    index_files = [FileInfo(entry.name, entry.size) for entry in store.index_files]
     return StoreInfo(
         directory=str(store.paths.root),
         broker=store.holder,

@@ -150,7 +150,7 @@ class _Builder:
 
     def _index_for(self, settings: IndexSettings | None, files: Files) -> Index | None:
         if settings is None:
-            for entry in self._store.index_files():
+            for entry in self._store.index_files:
                 path = self._store.paths.root / "index" / entry.name
                 raise UnsupportedStore("the sizes of the index files cannot be told from it: give them", path=path)
             return None

@@ -25,7 +25,7 @@ from rmq_server.store.message_store import MessageStore
 from rmq_server.storetools.delay import TagsCodes
 from rmq_server.storetools.directory import Progress, StoreDirectory, no_progress
 from rmq_server.storetools.index import UPSTREAM, index_settings
-from rmq_server.storetools.log import Found, without_crc
+from rmq_server.storetools.log import Found, LogReader, without_crc
 from rmq_server.storetools.worker import InlineWorker
 
 FORMAT = "rmq-export"
@@ -161,15 +161,16 @@ def import_topic(
 ) -> Moved:
     """Append the messages of an export to a store, behind what its queues have.
 
-    Born times, hosts, properties, flags and queues are kept; queue offsets, store times and physical offsets are new.
-    The file is read twice, so that nothing is appended of one that is not whole. The directory must have a CommitLog,
-    whose file sizes go on to be used.
+    Born times and hosts, properties, flags and queues are kept. Queue offsets, store times and physical offsets are
+    new, and the store host is that of the store's last message. The file is read twice, so that nothing is appended of
+    one that is not whole. The directory must have a CommitLog, whose file sizes go on to be used.
     Raises: StoreInUse while a broker has it open; BadExport; other StoreErrors.
     """
     if is_system_topic(source.topic):
         raise BadExport(f"{source.topic} is a topic of the broker's own: its messages mean nothing in another store")
     store.refuse_damage()
     source.check()
+    store_host = _store_host(store)
     turn: deque[Callable[[], None]] = deque()
     target = MessageStore(
         store_config(store),
@@ -182,7 +183,7 @@ def import_topic(
     )
     target.open()
     try:
-        moved = _append(target, source, turn, progress)
+        moved = _append(target, source, turn, store_host, progress)
     finally:
         target.close()
     return moved
@@ -192,6 +193,7 @@ def _append(
     target: MessageStore,
     source: ExportFile,
     turn: deque[Callable[[], None]],
+    store_host: bytes | None,
     progress: Progress,
 ) -> Moved:
     moved, queues = Moved(source.topic, 0, 0, {}), Counter[int]()
@@ -207,7 +209,7 @@ def _append(
 
     try:
         for message, size in source.messages():
-            record = _record(source.topic, message)
+            record = _record(source.topic, message, store_host)
             target.put(record, tags_code(tag_of(record.properties)), deferred=True)
             moved.messages += 1
             moved.body_bytes += len(message.body)
@@ -240,7 +242,7 @@ def _message(record: Record) -> Message:
     )
 
 
-def _record(topic: str, message: Message) -> Record:
+def _record(topic: str, message: Message, store_host: bytes | None) -> Record:
     """prepared_transaction_offset stays 0: it was a place in the other log."""
     return Record(
         topic=topic,
@@ -251,9 +253,17 @@ def _record(topic: str, message: Message) -> Record:
         sys_flag=message.sys_flag,
         born_timestamp_ms=message.born_timestamp_ms,
         born_host=message.born_host,
-        store_host=message.store_host,
+        store_host=store_host or message.store_host,
         reconsume_times=message.reconsume_times,
     )
+
+
+def _store_host(store: StoreDirectory) -> bytes | None:
+    """The address of the broker that wrote the store, which message ids name."""
+    ends = (queue.entry(queue.end - 1) for queue in store.queues.values() if queue.end > queue.first)
+    last = max((entry.physical_offset for entry in ends if entry is not None), default=-1)
+    found = LogReader(store.log, store.reader).record_at(last)
+    return None if found is None else unpack(found.data, found.at).store_host
 
 
 def store_config(store: StoreDirectory) -> StoreConfig:

@@ -32,6 +32,7 @@ from rmq_server.storetools.runs import Problem
 
 _CHECKPOINT_BYTES = 4096
 _ODD_INDEX = "cannot be an index file of {size} bytes: other sizes (give maxHashSlotNum), cut off, or damaged"
+_WRONG_CODE = "its tags code is {}, which does not fit its record"
 LMQ_PREFIX = "%LMQ%"
 
 OnProblem = Callable[[Problem], None]
@@ -83,6 +84,8 @@ class _Check:
         self._superseded = 0
         self._last_ms = 0
         self._end = 0
+        self._damaged_until = -1
+        self._has_ext = (store.paths.root / "consumequeue_ext").exists()
         self._marks = load_checkpoint(ReadOnlyFiles(), store.paths.checkpoint)
 
     def problem(self, problem: Problem) -> None:
@@ -97,6 +100,9 @@ class _Check:
             self._record(found)
         self._end = scan.end
         self.report.log_bytes = scan.end - self._store.log.start
+        known = self._store.known_end
+        if known > scan.end and self._damaged_until < scan.end:
+            self._log_problem(scan.end, f"the log ends here, but the queues know messages up to {known}")
         for (topic, queue_id), (first, count) in self._ahead.items():
             self._missing(topic, queue_id, first, count)
         for topic, count in self._deleted.items():
@@ -105,6 +111,7 @@ class _Check:
             self._note(f"{self._superseded} records whose place in the queue a later record has: topics made anew")
 
     def _damage(self, damage: Damage) -> None:
+        self._damaged_until = damage.offset
         at = damage.offset - damage.segment.start
         follows = (
             "nothing whole follows" if damage.resumes is None else f"the next record is at offset {damage.resumes}"
@@ -131,15 +138,18 @@ class _Check:
         if queue is None or entry is None:
             first, count = self._ahead.get(key, (facts, 0))
             self._ahead[key] = first, count + 1
-        elif entry[:2] == (facts.physical_offset, facts.size) and (
-            entry.tags_code <= MAX_EXT_ADDRESS or is_right(facts, entry.tags_code)
-        ):
+        elif entry[:2] == (facts.physical_offset, facts.size) and self._fits(facts, entry.tags_code):
             self._seen[key].add(facts.queue_offset)
         elif self._is_superseded(facts, entry):
             self._superseded += 1
         else:
             self._seen[key].add(facts.queue_offset)
-            self._entry_problem(queue, facts.queue_offset, _difference(facts, entry) or "it does not fit its record")
+            self._entry_problem(
+                queue, facts.queue_offset, _difference(facts, entry) or _WRONG_CODE.format(entry.tags_code)
+            )
+
+    def _fits(self, facts: RecordFacts, tags_code: int) -> bool:
+        return (self._has_ext and tags_code <= MAX_EXT_ADDRESS) or is_right(facts, tags_code)
 
     def _is_superseded(self, facts: RecordFacts, entry: Entry) -> bool:
         later = (
@@ -193,7 +203,7 @@ class _Check:
     # The rest
 
     def index(self, slots: int | None) -> None:
-        files = self._store.index_files()
+        files = self._store.index_files
         settings = index_settings(self._store, slots)
         for entry in files:
             path = self._store.paths.root / "index" / entry.name
@@ -267,9 +277,10 @@ class _Check:
         self.report.notes.append(text)
 
     def _log_problem(self, offset: int, text: str) -> None:
-        segment = self._store.log.find(offset)
+        run = self._store.log
+        segment = run.find(offset) or next(reversed(run.segments), None)
         if segment is None:
-            self.problem(Problem(self._store.paths.commitlog, None, text))
+            self.problem(Problem(run.directory, None, text))
         else:
             self.problem(Problem(segment.path, offset - segment.start, text))
 
@@ -292,8 +303,6 @@ def _difference(facts: RecordFacts, entry: Entry, expected: tuple[str, int, int]
         return f"it points to offset {entry.physical_offset}, its record is at {facts.physical_offset}"
     if entry.size != facts.size:
         return f"it says {entry.size} bytes, the record at {facts.physical_offset} has {facts.size}"
-    if entry.tags_code > MAX_EXT_ADDRESS and not is_right(facts, entry.tags_code):
-        return f"its tags code is {entry.tags_code}, which does not fit the record at {facts.physical_offset}"
     return None
 
 

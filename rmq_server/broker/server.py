@@ -8,6 +8,8 @@ import asyncio
 import errno
 import os
 import socket
+from collections.abc import Callable
+from concurrent.futures import ThreadPoolExecutor
 from contextlib import AsyncExitStack
 from dataclasses import replace
 from pathlib import Path
@@ -50,6 +52,7 @@ _log = get_logger("broker")
 
 NAMESRV_PORT = 9876
 _PORT_ATTEMPTS = 50
+_COLD_READS = 2  # at a time
 _EXPIRY_SCAN_S = 10.0
 _SLOWEST_S, _FASTEST_S = 60.0, 10.0  # registerNameServerPeriod is clamped
 
@@ -108,6 +111,8 @@ class Broker:
         )
         self._store.open()
         self._opened.callback(self._store.close)
+        self._cold_reads = ThreadPoolExecutor(_COLD_READS, thread_name_prefix="store-cold")
+        self._opened.callback(self._cold_reads.shutdown)
         self._load_tables()
         self._opened.push_async_callback(self._save_tables)
         self._consumers = Consumers(self._clock, self._notify_members)
@@ -198,7 +203,14 @@ class Broker:
             announce=self._announce,
         )
         pull = PullProcessor(
-            self.config, self._store, self._topics, self._groups, self._offsets, self._consumers, self._holds
+            self.config,
+            self._store,
+            self._topics,
+            self._groups,
+            self._offsets,
+            self._consumers,
+            self._holds,
+            self._run_blocking,
         )
         client = ClientProcessor(
             self._topics, self._groups, self._consumers, self._producers, self._locks, self._announce
@@ -227,6 +239,9 @@ class Broker:
         header = ConsumerGroupHeader(consumer_group=group.name)
         for peer in list(group.members):
             peer.send_oneway(NOTIFY_CONSUMER_IDS_CHANGED, header)
+
+    async def _run_blocking(self, work: Callable[[], None]) -> None:
+        await asyncio.get_running_loop().run_in_executor(self._cold_reads, work)
 
     # Services.
 

@@ -131,6 +131,17 @@ class CommitLog:
         at = offset - segment.start
         return segment.view[at : at + size]
 
+    def is_cached(self, start: int, end: int) -> bool:
+        """Whether bytes of one segment are in memory; those that are not there any more cost no waiting either."""
+        segment = self.segments.find(start)
+        return segment is None or segment.is_cached(start, end - start)
+
+    def fetch(self, start: int, end: int) -> None:
+        """Bring bytes of one segment into memory, as far as they are written; for any thread."""
+        segment = self.segments.find(start)
+        if segment is not None:
+            segment.fetch(start, min(end, segment.end, self.written))
+
     def record_at(self, offset: int) -> memoryview | None:
         """The record that starts at `offset`, for callers that cannot be trusted to know; None when none does."""
         head = self.view(offset, PHYSICAL_OFFSET_AT + 8)

@@ -13,11 +13,12 @@ Source: apache/rocketmq: store/.../ConsumeQueue.java, queue/ConsumeQueueStore.ja
 
 from bisect import bisect_left
 from collections.abc import Callable, Iterator
+from contextlib import suppress
 from pathlib import Path
 
 from protocol.flags import MessageSysFlag
 from protocol.record import RecordFacts
-from rmq_server.store.errors import CorruptStore, UnsupportedStore
+from rmq_server.store.errors import CorruptStore, StoreError, UnsupportedStore
 from rmq_server.store.files import Files
 from rmq_server.store.layout import ENTRY, ENTRY_BYTES, PRE_BLANK, PRE_BLANK_SIZE
 from rmq_server.store.mapped_file import MappedFile, OpenFiles
@@ -25,6 +26,8 @@ from rmq_server.store.mapped_file_queue import MappedFileQueue
 
 _REBUILD_BUFFER = 1 << 16
 _MAX_GAP = 1_000_000
+_RECENT_ENTRIES = 1 << 15
+_FETCH_BYTES = 1 << 17
 _BLOCK_ENTRIES = 4096 // ENTRY_BYTES
 
 _ZEROS = bytes(_BLOCK_ENTRIES * ENTRY_BYTES)
@@ -44,6 +47,7 @@ class ConsumeQueue:
         "_first",
         "_written",
         "buffer",
+        "cached_from",
         "files",
         "max_offset",
         "min_offset",
@@ -64,6 +68,7 @@ class ConsumeQueue:
         self.tags_codes: list[int] = []  # of the entries that no reader was told about
         self.min_offset = self.max_offset = self.next_offset = self._written = 0
         self._first = -1  # physical offset of the first entry, as far as known
+        self.cached_from = 0  # what was written since the start is taken to be in memory for a while
         self.physical_end = 0  # where the last message ends in the CommitLog; kept during recovery only
         self.unsynced_bytes = 0
         self.unsynced_since_ms: int | None = None  # store time of the first message whose entry may not be on disk
@@ -95,6 +100,22 @@ class ConsumeQueue:
             return b""
         at = offset * ENTRY_BYTES
         return file.read(min(count * ENTRY_BYTES, file.end - at), at)
+
+    def is_cached(self, offset: int, count: int) -> bool:
+        """Whether reading so many entries waits for no disk."""
+        if offset >= self.cached_from and self.next_offset - offset <= _RECENT_ENTRIES:
+            return True
+        at = offset * ENTRY_BYTES
+        file = self.files.find(at)
+        return file is None or file.is_cached(at, min(count * ENTRY_BYTES, file.end - at))
+
+    def fetch(self, offset: int) -> None:
+        """Bring entries from `offset` on into memory; for any thread."""
+        at = offset * ENTRY_BYTES
+        file = self.files.find(at)
+        if file is not None:
+            with suppress(StoreError):  # whoever reads then will say what is wrong
+                file.fetch(at, min(file.end, at + _FETCH_BYTES))
 
     def entry(self, offset: int) -> tuple[int, int, int] | None:
         """Physical offset, size and tags code of a written message; None for a pre-blank entry or none at all."""
@@ -322,7 +343,7 @@ class ConsumeQueueStore:
             if queue.unsynced_since_ms is not None:
                 queue.unsynced_since_ms = durable_until_ms
             queue.correct_min(physical_min)
-            queue.max_offset = queue.next_offset
+            queue.max_offset = queue.cached_from = queue.next_offset
 
     @property
     def physical_end(self) -> int:

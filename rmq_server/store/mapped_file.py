@@ -19,6 +19,7 @@ from rmq_server.store.files import Data, File, Files
 from rmq_server.store.layout import file_name
 
 _ERASE_CHUNK = 1 << 20
+_FETCH_CHUNK = 1 << 17
 _ZEROS = bytes(_ERASE_CHUNK)
 
 
@@ -114,6 +115,11 @@ class MappedFile:
     def is_cached(self, offset: int, length: int) -> bool:
         """Whether reading there waits for no disk."""
         return self._opened().is_cached(offset - self.start, length)
+
+    def fetch(self, start: int, end: int) -> None:
+        """Read what the file has between two offsets of the log into memory, and throw it away."""
+        for at in range(start, end, _FETCH_CHUNK):
+            self.read(min(_FETCH_CHUNK, end - at), at)
 
     @property
     def view(self) -> memoryview:

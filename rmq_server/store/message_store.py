@@ -55,7 +55,7 @@ _TRANSACTION = MessageSysFlag.TRANSACTION_MASK
 _TICK_SECONDS = 0.1
 _FOREVER_MS = 2**63 - 1
 _SEARCH_STEPS = 128  # index entries
-_SEARCH_LAG_BYTES = 1 << 25  # a search waits for the index when it is no further behind
+_SEARCH_LAG_BYTES = 1 << 29  # a search waits for the index when it is no further behind
 
 logger = structlog.get_logger(__name__)
 
@@ -353,16 +353,20 @@ class MessageStore:
         max_messages: int,
         accepts: Accepts | None = None,
         max_bytes: int | None = None,
+        *,
+        may_block: bool = True,
     ) -> GetResult:
         """Read up to `max_messages` of a queue from a queue offset on, within the configured limits.
 
         accepts: says from a tags code whether the message may match; the others are passed over.
         The first accepted message is returned whatever its size. next_offset is where to go on.
+        may_block: it may wait for the disk when what is read is not in memory.
+        Raises: ColdRead instead of waiting.
         """
         queue = self._queue_of.get((topic, queue_id))
         if queue is None:
             return GetResult(GetStatus.NO_MATCHED_LOGIC_QUEUE, 0, 0, 0)
-        return self._reader.get(queue, offset, max_messages, accepts, max_bytes)
+        return self._reader.get(queue, offset, max_messages, accepts, max_bytes, may_block=may_block)
 
     def record_at(self, physical_offset: int) -> memoryview | None:
         """The record that starts there, for a reader who names it by its id; None when no readable one does."""
@@ -474,6 +478,7 @@ class MessageStore:
         marks = self._background.checkpoint = load_checkpoint(self._files, self.paths.checkpoint)
         found = self.recovery = recover(self._log, self._queues, marks, crashed=crashed)
         self._log.begin()
+        self._reader.opened_at = found.end
         self._log.segments.sync_job(found.scanned_from, found.end + 1)()
         abort = self._files.open(self.paths.abort, create=True)
         try:

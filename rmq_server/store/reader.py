@@ -4,9 +4,11 @@ Source: apache/rocketmq: store/.../DefaultMessageStore.java (getMessage, isTheBa
 """
 
 from bisect import bisect_left, bisect_right
-from collections.abc import Callable
+from collections.abc import Callable, Iterable
+from contextlib import suppress
 from enum import StrEnum
 from functools import lru_cache
+from itertools import islice
 from struct import Struct
 
 import msgspec
@@ -14,10 +16,15 @@ import msgspec
 from rmq_server.store.commitlog import CommitLog
 from rmq_server.store.config import StoreConfig
 from rmq_server.store.consumequeue import ConsumeQueue
+from rmq_server.store.errors import StoreError
 from rmq_server.store.files import physical_memory_bytes
 from rmq_server.store.layout import ENTRY, ENTRY_BYTES, MAX_EXT_ADDRESS, PRE_BLANK_SIZE
 
 _iter_entries = ENTRY.iter_unpack
+
+_RECENT_BYTES = 64 << 20  # of the log: what this process wrote lately is taken to be in memory, without asking
+_AHEAD_BYTES = 1 << 20  # that a fetch goes beyond what was asked for
+_GAP_BYTES = 1 << 17
 
 Accepts = Callable[[int], bool]
 
@@ -53,18 +60,37 @@ class GetResult(msgspec.Struct, gc=False):
     count: int = 0
 
 
+class ColdRead(Exception):
+    """What was to be read is on disk and not in memory. `fetch` brings it there, from any thread; then try again."""
+
+    def __init__(self, fetch: Callable[[], None]) -> None:
+        super().__init__("the data is not in memory")
+        self.fetch = fetch
+
+
 class QueueReader:
-    """Reads queues of one store within the configured limits."""
+    """Reads queues of one store within the configured limits.
+
+    opened_at: where the log ended when the store was opened; what was written since is in memory for a while.
+    """
 
     def __init__(self, log: CommitLog, config: StoreConfig) -> None:
         self._log = log
+        self.opened_at = 0
         self._scan_entries = config.max_filter_message_bytes // ENTRY_BYTES
         self._in_memory = config.max_transfer_count_in_memory, config.max_transfer_bytes_in_memory
         self._in_disk = config.max_transfer_count_in_disk, config.max_transfer_bytes_in_disk
         self._memory_bytes = physical_memory_bytes() * config.in_memory_max_ratio // 100
 
     def get(
-        self, queue: ConsumeQueue, offset: int, max_messages: int, accepts: Accepts | None, max_bytes: int | None
+        self,
+        queue: ConsumeQueue,
+        offset: int,
+        max_messages: int,
+        accepts: Accepts | None,
+        max_bytes: int | None,
+        *,
+        may_block: bool = True,
     ) -> GetResult:
         """Read from `offset` on; see MessageStore.get."""
         low, high = queue.min_offset, queue.max_offset
@@ -72,13 +98,41 @@ class QueueReader:
             status, next_offset = _outside(offset, low, high)
             return GetResult(status, next_offset, low, high)
         entries = max(self._scan_entries, max_messages) if accepts is not None else max(1, max_messages)
-        data = queue.read(offset, min(high - offset, entries))
+        entries = min(high - offset, entries)
+        if not may_block and not queue.is_cached(offset, entries):
+            raise ColdRead(lambda: queue.fetch(offset))
+        data = queue.read(offset, entries)
         if not data:
             file_entries = queue.files.file_bytes // ENTRY_BYTES
             return GetResult(GetStatus.OFFSET_FOUND_NULL, offset - offset % file_entries + file_entries, low, high)
-        return self._select(
+        result = self._select(
             data, offset, max_messages, accepts, max_bytes, GetResult(GetStatus.FOUND, 0, low, high, [])
         )
+        if not may_block:
+            first = int.from_bytes(data[:8], "big")
+            if first < self.opened_at or self._log.written - first > _RECENT_BYTES:
+                self._check_cached(islice(_iter_entries(data), result.next_offset - offset), accepts)
+        return result
+
+    def _check_cached(self, entries: Iterable[tuple[int, int, int]], accepts: Accepts | None) -> None:
+        """Raise ColdRead unless the records of all accepted entries are in memory."""
+        log = self._log
+        places = _runs(
+            (physical, physical + size)
+            for physical, size, tags_code in entries
+            if size != PRE_BLANK_SIZE and (accepts is None or tags_code <= MAX_EXT_ADDRESS or accepts(tags_code))
+        )
+        if all(log.is_cached(start, end) for start, end in places):
+            return
+        start, end = places[-1]
+        places[-1] = start, max(end, start + _AHEAD_BYTES)
+
+        def fetch() -> None:
+            with suppress(StoreError):  # whoever reads then will say what is wrong
+                for start, end in _runs(places, gap=_GAP_BYTES):
+                    log.fetch(start, end)
+
+        raise ColdRead(fetch)
 
     def _select(
         self,
@@ -182,6 +236,17 @@ def _unpacker(count: int) -> Callable[[bytes], tuple[int, ...]]:
     """Takes the fields of the first `count` entries in one call."""
     entries = Struct(">" + "qiq" * count)
     return entries.unpack_from
+
+
+def _runs(places: Iterable[tuple[int, int]], gap: int = 0) -> list[tuple[int, int]]:
+    """Ascending ranges, those joined that are no further apart than `gap`."""
+    runs: list[tuple[int, int]] = []
+    for start, end in places:
+        if runs and 0 <= start - runs[-1][1] <= gap:
+            runs[-1] = runs[-1][0], max(end, runs[-1][1])
+        else:
+            runs.append((start, end))
+    return runs
 
 
 def _outside(offset: int, low: int, high: int) -> tuple[GetStatus, int]:

@@ -3,6 +3,7 @@
 Source: apache/rocketmq: broker/.../processor/PullMessageProcessor.java; remoting.md 4.3-4.6, behaviour.md 7.1-7.3
 """
 
+from collections.abc import Awaitable, Callable
 from functools import lru_cache
 
 from protocol.bodies.heartbeat import ExpressionType, SubscriptionData
@@ -22,7 +23,7 @@ from rmq_server.core.errors import Reject
 from rmq_server.net.peer import Reply
 from rmq_server.net.router import Request
 from rmq_server.store.message_store import MessageStore
-from rmq_server.store.reader import GetResult, GetStatus
+from rmq_server.store.reader import ColdRead, GetResult, GetStatus
 
 PullRequest = Request[PullMessageHeader]
 
@@ -41,6 +42,7 @@ _FOUND = ReplyTemplate(
     ("nextBeginOffset", "minOffset", "maxOffset"),
     remark=GetStatus.FOUND.name,
 )
+_COLD_ATTEMPTS = 4
 _NO_QUEUE = (GetStatus.NO_MATCHED_LOGIC_QUEUE, GetStatus.NO_MESSAGE_IN_QUEUE)
 
 
@@ -55,7 +57,10 @@ class Forbidden:
 
 
 class PullProcessor:
-    """Gives messages to consumers."""
+    """Gives messages to consumers.
+
+    run_blocking: runs a callable where waiting for the disk disturbs nobody.
+    """
 
     def __init__(
         self,
@@ -66,6 +71,7 @@ class PullProcessor:
         offsets: ConsumerOffsets,
         consumers: Consumers,
         holds: HoldTable,
+        run_blocking: Callable[[Callable[[], None]], Awaitable[None]],
     ) -> None:
         self._config = config
         self._store = store
@@ -74,21 +80,41 @@ class PullProcessor:
         self._offsets = offsets
         self._consumers = consumers
         self._holds = holds
+        self._run_blocking = run_blocking
 
     @handles(PULL_MESSAGE, LITE_PULL_MESSAGE)
-    def pull(self, request: PullRequest) -> Reply | None:
-        """Answer with messages, or keep the request until some arrive."""
+    def pull(self, request: PullRequest) -> Reply | Awaitable[Reply | None] | None:
+        """Answer with messages, later when they must be fetched from disk; or keep the request until some arrive."""
         header = request.header
         codes = self._check(request)
         if header.sys_flag & PullSysFlag.COMMIT_OFFSET and header.commit_offset >= 0:
             self._offsets.commit(
                 header.consumer_group, header.topic, header.queue_id, header.commit_offset, request.peer.address
             )
-        result = self._read(header, codes)
-        if self._must_hold(header, result):
+        try:
+            result = self._read(header, codes, may_block=False)
+        except ColdRead as cold:
+            return self._pull_cold(request, codes, cold)
+        return self._answer(request, codes, result)
+
+    async def _pull_cold(self, request: PullRequest, codes: frozenset[int] | None, cold: ColdRead) -> Reply | None:
+        """Queue entries are fetched first, then their records; what memory does not keep so long is read at once."""
+        result = None
+        for attempt in range(1, _COLD_ATTEMPTS + 1):
+            await self._run_blocking(cold.fetch)
+            try:
+                result = self._read(request.header, codes, may_block=attempt == _COLD_ATTEMPTS)
+                break
+            except ColdRead as again:
+                cold = again
+        assert result is not None
+        return self._answer(request, codes, result)
+
+    def _answer(self, request: PullRequest, codes: frozenset[int] | None, result: GetResult) -> Reply | None:
+        if self._must_hold(request.header, result):
             self._hold(request, codes)
             return None
-        return self._reply(header, result)
+        return self._reply(request.header, result)
 
     def _must_hold(self, header: PullMessageHeader, result: GetResult) -> bool:
         return (
@@ -111,13 +137,14 @@ class PullProcessor:
         hold = Hold(request.peer, (header.topic, header.queue_id), header.queue_offset, codes, resume)
         self._holds.add(hold, timeout_ms / 1000)
 
-    def _read(self, header: PullMessageHeader, codes: frozenset[int] | None) -> GetResult:
+    def _read(self, header: PullMessageHeader, codes: frozenset[int] | None, *, may_block: bool = True) -> GetResult:
         return self._store.get(
             header.topic,
             header.queue_id,
             header.queue_offset,
             header.max_msg_nums,
             None if codes is None else codes.__contains__,
+            may_block=may_block,
         )
 
     def _reply(self, header: PullMessageHeader, result: GetResult) -> Reply:

@@ -77,9 +77,8 @@ def verify_command(root: Path, commitlog: Path | None, index_slots: int | None, 
 
     def on_problem(problem: Problem) -> None:
         if as_json:
-            click.echo(
-                msgspec.json.encode({"file": str(problem.path), "offset": problem.offset, "problem": problem.text})
-            )
+            line = {"file": str(problem.path), "offset": problem.offset, "problem": problem.text}
+            click.echo(msgspec.json.encode(line).decode())
         else:
             click.echo(problem_line(problem))
 
@@ -260,7 +259,9 @@ def _late_progress(what: str, *, quiet: bool = False) -> Iterator[Callable[[Any]
     from rich.progress import Progress as Bar
 
     columns = ("{task.description}", BarColumn(), DownloadColumn(binary_units=True), TransferSpeedColumn())
-    with Bar(*columns, TimeRemainingColumn(), console=Console(stderr=True), transient=True) as bar:
+    # Lines for stdout go around the bar only where both are on the screen: a file must get them as they are.
+    console, is_shared = Console(stderr=True), sys.stdout.isatty()
+    with Bar(*columns, TimeRemainingColumn(), console=console, transient=True, redirect_stdout=is_shared) as bar:
 
         def start(total: int | StoreDirectory) -> Progress:
             task = bar.add_task(what, total=_log_bytes(total) if isinstance(total, StoreDirectory) else total)

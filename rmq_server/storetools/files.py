@@ -90,6 +90,8 @@ def lock_holder(path: Path) -> int | None:
         fd = os.open(path, os.O_RDONLY | os.O_CLOEXEC)
     except FileNotFoundError:
         return None
+    except OSError as error:
+        raise from_os_error(error, path) from error
     try:
         if sys.platform == "linux":
             asked = struct.pack(_FLOCK, fcntl.F_WRLCK, os.SEEK_SET, 0, 1, 0)

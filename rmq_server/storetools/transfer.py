@@ -7,6 +7,7 @@ off is noticed (`dump` writes JSON lines, for people).
 
 from collections import Counter, deque
 from collections.abc import Callable, Iterable, Iterator
+from contextlib import suppress
 from struct import Struct
 from typing import IO
 
@@ -15,12 +16,13 @@ import msgspec
 from protocol.errors import RocketMQError
 from protocol.hashing import tags_code
 from protocol.names import is_system_topic
-from protocol.record import Record, unpack
+from protocol.record import Record, pack, unpack
 from rmq_server.core.clock import Clock
 from rmq_server.store.config import FlushDiskType, StoreConfig
 from rmq_server.store.dispatch import tag_of
 from rmq_server.store.errors import StoreError
 from rmq_server.store.files import Files
+from rmq_server.store.layout import BLANK_BYTES
 from rmq_server.store.message_store import MessageStore
 from rmq_server.storetools.delay import TagsCodes
 from rmq_server.storetools.directory import Progress, StoreDirectory, no_progress
@@ -134,12 +136,12 @@ class ExportFile:
             count += 1
             yield frame, self._file.tell() - start
 
-    def check(self) -> None:
-        """Read all of it, and go back to the first message."""
-        first = self._file.tell()
-        for _ in self.messages():
-            pass
-        self._file.seek(first)
+    def rewind(self, place: int) -> None:
+        """Go back to where `tell` was."""
+        self._file.seek(place)
+
+    def tell(self) -> int:
+        return self._file.tell()
 
     def _frame(self) -> _Frame:
         at = self._file.tell()
@@ -169,11 +171,12 @@ def import_topic(
     if is_system_topic(source.topic):
         raise BadExport(f"{source.topic} is a topic of the broker's own: its messages mean nothing in another store")
     store.refuse_damage()
-    source.check()
     store_host = _store_host(store)
+    config = store_config(store)
+    _check(source, config)
     turn: deque[Callable[[], None]] = deque()
     target = MessageStore(
-        store_config(store),
+        config,
         clock=clock,
         files=files,
         schedule=turn.append,
@@ -189,6 +192,19 @@ def import_topic(
     return moved
 
 
+def _check(source: ExportFile, config: StoreConfig) -> None:
+    """Read all of the file and go back; raises BadExport when it is not whole or does not fit."""
+    first = source.tell()
+    for message, _ in source.messages():
+        size = len(pack(_record(source.topic, message, None)))
+        if size + BLANK_BYTES > config.commitlog_file_bytes:
+            raise BadExport(
+                f"message {message.queue_offset} of queue {message.queue_id} takes {size} bytes, "
+                f"the CommitLog has files of {config.commitlog_file_bytes}"
+            )
+    source.rewind(first)
+
+
 def _append(
     target: MessageStore,
     source: ExportFile,
@@ -197,15 +213,15 @@ def _append(
     progress: Progress,
 ) -> Moved:
     moved, queues = Moved(source.topic, 0, 0, {}), Counter[int]()
-    waiting, durable = 0, 0
+    waiting, written = 0, 0
 
     def end_turn() -> None:
-        nonlocal durable
+        nonlocal written
         target.write_out()
+        written = moved.messages
         while turn:
             turn.popleft()()
         target.tick()
-        durable = moved.messages
 
     try:
         for message, size in source.messages():
@@ -221,7 +237,9 @@ def _append(
             progress(size)
         end_turn()
     except StoreError as error:
-        raise StoreError(f"the import stopped after {durable} messages: {error}") from error
+        with suppress(StoreError):
+            end_turn()
+        raise StoreError(f"the import stopped after {written} messages: {error}") from error
     moved.queues = dict(sorted(queues.items()))
     return moved
 

@@ -130,8 +130,9 @@ class FullFiles(OsFiles):
 def test_a_full_disk_stops_an_import_and_says_how_far_it_came(tmp_path: Path) -> None:
     ours(tmp_path)
     data = exported(tmp_path)
-    with pytest.raises(StoreError, match=r"the import stopped after 0 messages: .*No space"):
+    with pytest.raises(StoreError, match=r"the import stopped after 12 messages: .*No space"):
         imported(tmp_path, data, FullFiles())
-    assert check(tmp_path)[1] == []
+    report, problems = check(tmp_path)
+    assert (report.records, problems) == (60 + 12, [])
     assert imported(tmp_path, data).messages == 60
     assert check(tmp_path)[1] == []

@@ -8,7 +8,7 @@ common/.../consistenthash/ConsistentHashRouter.java (MD5Hash)
 
 import hashlib
 import zlib
-from collections.abc import Callable
+from collections.abc import Callable, Sequence
 from functools import lru_cache
 from struct import Struct
 from typing import NamedTuple
@@ -99,6 +99,72 @@ def tags_code(tag: str | None) -> int:
 
 
 _cached_java_hash = lru_cache(maxsize=_CACHED_TAGS)(java_hash)
+
+
+_GROUP_BYTES = 1 << 13  # of keys that are hashed together
+_SMALLEST, _LARGEST = 8, 256
+_POWERS = tuple(pow(31, length, 1 << 32) for length in range(_LARGEST + 1))
+
+
+class _Step(NamedTuple):
+    """Adds up neighbouring lanes of some bits: the masks of the low ones, and what the high ones count for."""
+
+    bits: int
+    lanes: int
+    power: int
+
+
+def _step_of(bits: int) -> _Step:
+    lane = "f" * (min(bits, 32) // 4)  # only the low 32 bits of a sum matter
+    return _Step(bits, int(lane.rjust(bits // 2, "0") * (_GROUP_BYTES * 4 // bits), 16), pow(31, bits // 8, 1 << 32))
+
+
+_STEPS = tuple(_step_of(8 << doubling) for doubling in range((_LARGEST - 1).bit_length()))
+
+
+def index_key_hashes(topics: Sequence[str], keys: Sequence[bytes]) -> list[int]:
+    """`index_key_hash` of `topic#key` for many keys, given in UTF-8.
+
+    Keys of about one length are hashed together, as the lanes of one large integer: 0.9 µs for each of 100 unique keys,
+    against 2.0 µs one by one (CPython 3.11).
+    """
+    hashes = [0] * len(keys)
+    groups: dict[int, list[int]] = {}
+    for index, key in enumerate(keys):
+        size = len(key)
+        if size <= _LARGEST and key.isascii():
+            groups.setdefault(max(_SMALLEST, 1 << (size - 1).bit_length()), []).append(index)
+        else:
+            hashes[index] = index_key_hash(f"{topics[index]}#{str(key, 'utf-8', 'replace')}")
+    for size, members in groups.items():
+        most = _GROUP_BYTES // size
+        for start in range(0, len(members), most):
+            part = members[start : start + most]
+            for index, value in zip(part, _hash_lanes([keys[index] for index in part], size), strict=True):
+                value = value + _seed_of(topics[index]) * _POWERS[len(keys[index])] & _MASK_32
+                # -2^31 has no absolute value in 32 bits and becomes 0.
+                hashes[index] = value if value < _SIGN_32 else -value & _CRC_MASK
+    return hashes
+
+
+def _hash_lanes(texts: list[bytes], size: int) -> list[int]:
+    """The hashes, modulo 2^32, of ASCII texts of at most `size` bytes, a power of two."""
+    # Zeros in front count for nothing.
+    packed = int.from_bytes(b"".join([text.rjust(size, b"\0") for text in texts]), "big")
+    for bits, lanes, power in _STEPS[: (size - 1).bit_length()]:
+        packed = (packed & lanes) + (packed >> bits & lanes) * power
+    return [value for (value,) in _last_word(size).iter_unpack(packed.to_bytes(len(texts) * size, "big"))]
+
+
+@lru_cache
+def _last_word(size: int) -> Struct:
+    return Struct(f">{size - 4}xI")
+
+
+@lru_cache(maxsize=4096)
+def _seed_of(topic: str) -> int:
+    """The hash of what precedes a key."""
+    return java_hash(topic + "#")
 
 
 def index_key_hash(text: str) -> int:

@@ -248,9 +248,10 @@ def inspect(buffer: Buffer, position: int = 0) -> RecordFacts:
     )
 
 
-def inspect_fast(buffer: bytes, position: int = 0) -> RecordFacts:
+def inspect_fast(buffer: bytes, position: int = 0, verify_body: bool = True) -> RecordFacts:
     """The same as `inspect`, with one unpack for the usual record: IPv4 hosts, first version.
 
+    verify_body: without it, a body that does not match its CRC may pass.
     A start after a crash inspects every record: 1.4 against 2.1 µs for 1 KiB (CPython 3.11).
     """
     if len(buffer) - position < MIN_RECORD_BYTES:
@@ -269,7 +270,7 @@ def inspect_fast(buffer: bytes, position: int = 0) -> RecordFacts:
     properties_at = topic_end + 2
     if (buffer[topic_end] << 8 | buffer[topic_end + 1]) != end - properties_at or end - properties_at > _MAX_I16:
         return inspect(buffer, position)
-    if crc32(buffer[body_at : topic_at - 1]) & CRC_MASK != crc:
+    if verify_body and crc32(buffer[body_at : topic_at - 1]) & CRC_MASK != crc:
         return inspect(buffer, position)
     try:
         topic = buffer[topic_at:topic_end].decode()

@@ -1,13 +1,14 @@
 """What a record says to those who derive from the log, and the tail that hands the records on.
 
 ConsumeQueues are not among the dispatchers: their entries are made with the record. A dispatcher may lag: it follows
-the readable end of the log from its own mark, a slice each loop turn and only while there is something to do, so that
-no reply waits for it and a long way to catch up stalls nobody.
+the readable end of the log from its own mark, a slice each loop turn, so that no reply waits for it and a long way to
+catch up stalls nobody. While very much is sent it waits, within bounds.
 Source: apache/rocketmq: store/.../DefaultMessageStore.java (ReputMessageService, doDispatch), CommitLog.java
 (checkMessageAndReturnSize), MessageExtBrokerInner.java
 """
 
-from collections.abc import Callable, Iterator, Sequence
+import contextlib
+from collections.abc import Callable, Sequence
 from typing import Protocol
 
 import structlog
@@ -22,11 +23,17 @@ from rmq_server.store.layout import BLANK_BYTES
 from rmq_server.store.mapped_file import MappedFile
 
 _SLICE_BYTES = 1 << 17
+_CALM_BYTES = 1 << 20
+"""When the log grew by more since the last tick, senders have the processor, and what derives from it waits …"""
+_MOST_LAG_BYTES = 1 << 28
+"""… unless it is so far behind."""
 _NEAR_BYTES = 1 << 20  # what was written that little ago is in memory
 _LAST_SLICES = (1 << 30) // _SLICE_BYTES
 """What a stop still hands on; more than that is left to the next start, as upstream's 5 s do."""
 
 _SEPARATOR = PROPERTY_SEPARATOR.encode()
+_SEPARATOR_BYTE = ord(PROPERTY_SEPARATOR)
+_KEY_SEPARATOR = KEY_SEPARATOR.encode()
 _TAGS = f"{PropertyName.TAGS}\x01".encode()
 _UNIQ_KEY = f"{PropertyName.UNIQ_KEY}\x01".encode()
 _KEYS = f"{PropertyName.KEYS}\x01".encode()
@@ -73,6 +80,7 @@ class LogTail:
         self._readable = readable
         self._schedule = schedule
         self._worker = worker
+        self._seen = self._until = 0
         self._busy = False  # the next slice is scheduled, or being read from the disk
 
     @property
@@ -84,12 +92,15 @@ class LogTail:
         """Begin where the dispatcher that is least far stopped."""
         marks = [dispatcher.resume_at for dispatcher in self._dispatchers]
         self.position = max(self._log.start, min(marks, default=self._log.end))
+        self._seen = self._readable()
 
     def tick(self) -> None:
-        """Go on in the following turns of the loop if there is something to do; asked repeatedly."""
-        if not self._busy and self.lag > 0:
-            self._busy = True
-            self._schedule(self._run)
+        """Go on in the following turns of the loop if there is something to do; asked ten times a second."""
+        readable = self._readable()
+        grown, self._seen = readable - self._seen, readable
+        if grown < _CALM_BYTES or self.lag > _MOST_LAG_BYTES:
+            self._until = readable
+            self._go_on()
 
     def step(self) -> bool:
         """Hand on one slice; says whether there is more that can be handed on now."""
@@ -127,6 +138,11 @@ class LogTail:
         """Hand nothing on any more."""
         self._dispatchers.clear()
 
+    def _go_on(self) -> None:
+        if self.position < self._until and self._dispatchers and not self._busy:
+            self._busy = True
+            self._schedule(self._run)
+
     def _run(self) -> None:
         segment = self._log.segments.find(self.position) if self.lag > _NEAR_BYTES else None
         if segment is not None:
@@ -139,7 +155,7 @@ class LogTail:
     def _advance(self, error: Exception | None = None) -> None:
         self._busy = False
         if self.step():
-            self.tick()
+            self._go_on()
 
     def _read(self, readable: int) -> tuple[int, list[RecordFacts]]:
         """The records of the next slice, and where they end."""
@@ -153,7 +169,7 @@ class LogTail:
             size, magic = prefix(chunk)
             if magic in RECORD_MAGICS and len(chunk) < size <= stop - start:
                 chunk = segment.read(size, start)  # larger than a slice
-        records = list(_records_in(chunk, start))
+        records = _records_in(chunk, start)
         if records:
             return records[-1].physical_offset + records[-1].size, records
         return self._past_damage(chunk, start, segment.end, readable), []
@@ -174,21 +190,18 @@ def _touch(segment: MappedFile, start: int, length: int) -> None:
     segment.read(length, start)
 
 
-def _records_in(chunk: bytes, base: int) -> Iterator[RecordFacts]:
+def _records_in(chunk: bytes, base: int) -> list[RecordFacts]:
     """The whole records at the beginning of a chunk that starts at `base`."""
-    at, last = 0, len(chunk) - BLANK_BYTES
-    while at <= last:
-        size, magic = prefix(chunk, at)
-        if magic not in RECORD_MAGICS or size > len(chunk) - at:
-            return
-        try:
-            facts = inspect_fast(chunk, at)
-        except CorruptRecord:
-            return
-        if facts.physical_offset != base + at:
-            return
-        yield facts
-        at += size
+    records: list[RecordFacts] = []
+    at = 0
+    with contextlib.suppress(CorruptRecord):  # the end, or what is not whole
+        while True:
+            facts = inspect_fast(chunk, at, False)  # whoever serves the body verifies it
+            if facts.physical_offset != base + at:
+                break
+            records.append(facts)
+            at += facts.size
+    return records
 
 
 def tags_code_of_record(facts: RecordFacts) -> int:
@@ -198,32 +211,41 @@ def tags_code_of_record(facts: RecordFacts) -> int:
 
 def tag_of(properties: bytes) -> str | None:
     """The tag in a properties text; of several the last counts."""
-    return _last_value(properties, _TAGS)
+    return _text(_last_value(properties, _TAGS))
 
 
 def unique_key_of(properties: bytes) -> str | None:
     """The producer's id of the message."""
-    return _last_value(properties, _UNIQ_KEY)
+    return _text(_last_value(properties, _UNIQ_KEY))
 
 
 def keys_of(properties: bytes) -> list[str]:
     """What a message can be looked up by: its unique key, then the words of KEYS."""
+    return [str(key, "utf-8", "replace") for key in encoded_keys_of(properties)]
+
+
+def encoded_keys_of(properties: bytes) -> list[bytes]:
+    """The same in UTF-8."""
     unique, words = _last_value(properties, _UNIQ_KEY), _last_value(properties, _KEYS)
     keys = [] if unique is None else [unique]
     if words is not None:
-        keys += [word for word in words.split(KEY_SEPARATOR) if word]
+        keys += [word for word in words.split(_KEY_SEPARATOR) if word]
     return keys
 
 
-def _last_value(properties: bytes, head: bytes) -> str | None:
+def _text(value: bytes | None) -> str | None:
+    return None if value is None else str(value, "utf-8", "replace")
+
+
+def _last_value(properties: bytes, head: bytes) -> bytes | None:
     """The last value, that is not empty, of the property whose name and separator are `head`."""
     end = len(properties)
     while (at := properties.rfind(head, 0, end)) >= 0:
         value = at + len(head)
-        if at == 0 or properties[at - 1 : at] == _SEPARATOR:
+        if at == 0 or properties[at - 1] == _SEPARATOR_BYTE:
             stop = properties.find(_SEPARATOR, value)
             text = properties[value : len(properties) if stop < 0 else stop]
             if text:
-                return str(text, "utf-8", "replace")
+                return text
         end = at
     return None

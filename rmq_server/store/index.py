@@ -28,11 +28,11 @@ from typing import NamedTuple
 import structlog
 
 from protocol.flags import MessageSysFlag
-from protocol.hashing import index_key_hash
+from protocol.hashing import index_key_hash, index_key_hashes
 from protocol.record import RecordFacts
 from rmq_server.core.clock import Clock
 from rmq_server.store.commitlog import CommitLog
-from rmq_server.store.dispatch import keys_of
+from rmq_server.store.dispatch import encoded_keys_of
 from rmq_server.store.errors import NoSpace, StoreError, UnsupportedStore, from_os_error
 from rmq_server.store.files import File, Files, make_durable_dirs
 from rmq_server.store.flush import Worker
@@ -64,6 +64,14 @@ class IndexSettings(NamedTuple):
     @property
     def file_bytes(self) -> int:
         return _HEADER_BYTES + self.slots * _SLOT_BYTES + self.entries * _ENTRY_BYTES
+
+
+class NewEntry(NamedTuple):
+    """One key of a record."""
+
+    key_hash: int
+    offset: int
+    store_ms: int
 
 
 class SlotTable:
@@ -180,25 +188,33 @@ class IndexFile:
         except OSError as error:
             raise from_os_error(error, self.path) from error
 
-    def put(self, key_hash: int, offset: int, store_ms: int) -> None:
-        """Add an entry; the file is not full and has its slots."""
+    def put(self, entries: Sequence[NewEntry]) -> int:
+        """Add entries until the file, which has its slots, is full; says how many."""
         assert self.slots is not None
-        number = self.count
-        slot = key_hash % self._slot_count
-        values = self.slots.values
-        older = values[slot]
-        if not 0 < older <= number:
-            older = 0
-            self.used_slots += 1
-        # The first entry of a file counts from the end of the one before, as upstream's does.
-        seconds = (store_ms - self.begin_ms) // 1000 if self.begin_ms > 0 else 0
-        self._buffer += _pack_entry(key_hash, offset, max(0, min(seconds, _MAX_SECONDS)), older)
-        values[slot] = number
-        self.slots.dirty.add(slot // _PAGE_SLOTS)
-        if number == 1:
-            self.begin_offset, self.begin_ms = offset, store_ms
-        self.count = number + 1
-        self.end_offset, self.end_ms = offset, store_ms
+        values, dirty, slot_count, buffer = self.slots.values, self.slots.dirty, self._slot_count, self._buffer
+        number, begin_ms = self.count, self.begin_ms
+        taken = entries[: self._entry_count - number]
+        for key_hash, offset, store_ms in taken:
+            slot = key_hash % slot_count
+            older = values[slot]
+            if not 0 < older <= number:
+                older = 0
+                self.used_slots += 1
+            # The first entry of a file counts from the end of the one before, as upstream's does.
+            seconds = (store_ms - begin_ms) // 1000 if begin_ms > 0 else 0
+            if not 0 <= seconds <= _MAX_SECONDS:
+                seconds = 0 if seconds < 0 else _MAX_SECONDS
+            buffer += _pack_entry(key_hash, offset, seconds, older)
+            values[slot] = number
+            dirty.add(slot // _PAGE_SLOTS)
+            if number == 1:
+                self.begin_offset, self.begin_ms = offset, store_ms
+                begin_ms = store_ms
+            number += 1
+        if taken:
+            _, self.end_offset, self.end_ms = taken[-1]
+        self.count = number
+        return len(taken)
 
     def write(self) -> None:
         """Write the buffered entries; what fails stays buffered."""
@@ -379,14 +395,18 @@ class Index:
         self.synced_ms = self.end_ms
 
     def dispatch(self, records: Sequence[RecordFacts]) -> None:
-        last = self._last
+        entries = self._entries_of(records)
         try:
-            for record in records:
-                offset = record.physical_offset
-                if offset > last:
-                    if record.sys_flag & _ROLLBACK != _ROLLBACK:
-                        self._add(record, offset)
-                    self._last = offset
+            done = 0
+            while done < len(entries):
+                file = self.run[-1] if self.run else None
+                if file is None or file.is_full:
+                    file = self._extend(file)
+                taken = file.put(entries[done:])
+                done += taken
+                self._note(entries[done - taken : done])
+            if records:
+                self._last = max(self._last, records[-1].physical_offset)
             if self.run:
                 self.run[-1].write()
         except StoreError as error:
@@ -476,16 +496,30 @@ class Index:
             count += self.run[-2].entries_of_last()
         return count
 
-    def _add(self, record: RecordFacts, offset: int) -> None:
-        """Add the keys of a record, or the rest of them."""
+    def _entries_of(self, records: Sequence[RecordFacts]) -> list[NewEntry]:
+        """What is to be added for those records that are not in."""
+        topics, keys, places = [], [], []
+        last = self._last
+        for record in records:
+            offset = record.physical_offset
+            if offset > last and record.sys_flag & _ROLLBACK != _ROLLBACK:
+                for key in encoded_keys_of(record.properties):
+                    topics.append(record.topic)
+                    keys.append(key)
+                    places.append((offset, record.store_timestamp_ms))
+        entries = [
+            NewEntry(key_hash, *place) for key_hash, place in zip(index_key_hashes(topics, keys), places, strict=True)
+        ]
+        offset, done = self._partial
+        return entries[done:] if entries and entries[0].offset == offset else entries
+
+    def _note(self, added: Sequence[NewEntry]) -> None:
+        """Remember that some entries are in, the last of which may not be the last of its record."""
+        offset = added[-1].offset
+        count = sum(1 for entry in added if entry.offset == offset)
         at, done = self._partial
-        keys = keys_of(record.properties)
-        for key in keys[done:] if at == offset else keys:
-            file = self.run[-1] if self.run else None
-            if file is None or file.is_full:
-                file = self._extend(file)
-            file.put(index_key_hash(f"{record.topic}#{key}"), offset, record.store_timestamp_ms)
-            at, done = self._partial = offset, done + 1 if at == offset else 1
+        self._partial = offset, count + (done if at == offset else 0)
+        self._last = offset - 1
 
     def _extend(self, full: IndexFile | None) -> IndexFile:
         if full is not None:

@@ -6,7 +6,7 @@ import pytest
 from hypothesis import given
 from hypothesis import strategies as st
 
-from protocol.hashing import crc32, index_key_hash, java_hash, java_hash_plain, ring_hash, tags_code
+from protocol.hashing import crc32, index_key_hash, index_key_hashes, java_hash, java_hash_plain, ring_hash, tags_code
 
 JAVA_HASHES = {
     "": 0,
@@ -93,3 +93,24 @@ def test_checksum_has_31_bits(body):
 )
 def test_place_on_the_ring(text, expected):
     assert ring_hash(text) == expected
+
+
+@given(st.lists(st.tuples(st.sampled_from(["", "T", "主题"]), st.text(max_size=300)), max_size=20))
+def test_many_index_keys_at_once_equal_one_by_one(keys):
+    encoded = [key.encode() for _, key in keys]
+    assert index_key_hashes([topic for topic, _ in keys], encoded) == [
+        index_key_hash(f"{topic}#{key}") for topic, key in keys
+    ]
+
+
+@pytest.mark.parametrize("length", [0, 1, 7, 8, 9, 16, 17, 32, 33, 64, 65, 128, 129, 255, 256, 257])
+@pytest.mark.parametrize("count", [1, 31, 32, 33, 1025])
+def test_groups_of_index_keys_at_the_borders_of_their_lanes(length, count):
+    keys = [("\x7f" * (length - 1) + chr(number % 128))[:length] for number in range(count)]
+    hashes = index_key_hashes(["T"] * count, [key.encode() for key in keys])
+    assert hashes == [index_key_hash(f"T#{key}") for key in keys]
+
+
+def test_the_least_hash_becomes_0_also_among_many():
+    assert java_hash("T#01DK24EL") == -(2**31)
+    assert index_key_hashes(["T", "T"], [b"01DK24EL", b"k1"]) == [0, index_key_hash("T#k1")]

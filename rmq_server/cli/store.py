@@ -30,7 +30,7 @@ with quick_imports():
     from rmq_server.storetools.select import Selection, select
     from rmq_server.storetools.text import info_lines, moved_lines, problem_line, rebuilt_lines, report_lines
     from rmq_server.storetools.transfer import BadExport, ExportFile, export_topic, import_topic
-    from rmq_server.storetools.verify import verify
+    from rmq_server.storetools.verify import verify, verify_bytes
 
 _NAME = "rmq store"
 
@@ -82,7 +82,7 @@ def verify_command(root: Path, commitlog: Path | None, index_slots: int | None, 
         else:
             click.echo(problem_line(problem))
 
-    with _opened(root, commitlog) as store, _progress("verify", _log_bytes(store)) as progress:
+    with _opened(root, commitlog) as store, _progress("verify", verify_bytes(store, index_slots)) as progress:
         report = verify(store, on_problem, progress, index_slots)
     if as_json:
         click.echo(msgspec.json.encode(report))
@@ -150,7 +150,7 @@ def rebuild_command(
     type=click.Choice([style.value for style in BodyStyle]),
     default=BodyStyle.AUTO.value,
     show_default=True,
-    help="Bodies as text, base64, what fits, or not at all.",
+    help="Bodies as what fits, text, base64, or not at all.",
 )
 def dump_command(
     root: Path,

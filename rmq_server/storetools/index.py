@@ -12,13 +12,15 @@ from protocol.hashing import index_key_hash
 from protocol.record import RecordFacts
 from rmq_server.store.dispatch import keys_of
 from rmq_server.store.index import IndexFile, IndexSettings
-from rmq_server.storetools.directory import StoreDirectory
+from rmq_server.storetools.directory import Progress, StoreDirectory, no_progress
 from rmq_server.storetools.files import ReadOnlyFiles
 from rmq_server.storetools.log import LogReader
 from rmq_server.storetools.runs import Problem
 
 UPSTREAM = IndexSettings(slots=5_000_000, entries=20_000_000)
-_HEADER_BYTES, _SLOT_BYTES, _ENTRY_BYTES = 40, 4, 20
+INDEX_ENTRY_BYTES = 20
+_HEADER_BYTES, _SLOT_BYTES = 40, 4
+_STEP = 1000  # entries between two reports of progress
 _USED_SLOTS_AT = 32
 _USUAL_RATIOS = (4, 5)
 _MOST_GUESSES = 50_000
@@ -46,7 +48,12 @@ def index_settings(store: StoreDirectory, slots: int | None = None) -> IndexSett
 
 
 def check_index_file(
-    path: Path, settings: IndexSettings, records: LogReader, log_start: int, on_problem: Callable[[Problem], None]
+    path: Path,
+    settings: IndexSettings,
+    records: LogReader,
+    log_start: int,
+    on_problem: Callable[[Problem], None],
+    progress: Progress = no_progress,
 ) -> IndexFile:
     """Follow every chain of one file; says what its header has.
 
@@ -54,7 +61,7 @@ def check_index_file(
     """
     file = IndexFile(ReadOnlyFiles(), path, settings)
     try:
-        _Check(file, settings, records, log_start, on_problem).run()
+        _Check(file, settings, records, log_start, on_problem).run(progress)
     finally:
         file.close()
     return file
@@ -80,7 +87,7 @@ class _Check:
         self._hashes: frozenset[int] = frozenset()
         self._asked = -1
 
-    def run(self) -> None:
+    def run(self, progress: Progress) -> None:
         file = self._file
         file.load()
         if not file.is_sound:
@@ -91,7 +98,9 @@ class _Check:
             before = offset
             key_hash, offset, seconds, older = file.entry(number)
             for text in self._entry(number, key_hash, offset, seconds, older, before):
-                self._problem(self._entries_at + number * _ENTRY_BYTES, f"entry {number}: {text}")
+                self._problem(self._entries_at + number * INDEX_ENTRY_BYTES, f"entry {number}: {text}")
+            if number % _STEP == 0:
+                progress(_STEP * INDEX_ENTRY_BYTES)
         self._header(offset)
         self._slot_table()
 
@@ -165,14 +174,14 @@ class _Check:
 
 def _divisions(file_bytes: int, slot_counts: list[int] | range) -> Iterator[IndexSettings]:
     for slots in slot_counts:
-        entries, rest = divmod(file_bytes - _HEADER_BYTES - slots * _SLOT_BYTES, _ENTRY_BYTES)
+        entries, rest = divmod(file_bytes - _HEADER_BYTES - slots * _SLOT_BYTES, INDEX_ENTRY_BYTES)
         if not rest and entries > 0 and slots > 0:
             yield IndexSettings(slots, entries)
 
 
 def _guessed(path: Path, file_bytes: int) -> IndexSettings | None:
     room = file_bytes - _HEADER_BYTES
-    usual = [room // (_SLOT_BYTES + ratio * _ENTRY_BYTES) for ratio in _USUAL_RATIOS]
+    usual = [room // (_SLOT_BYTES + ratio * INDEX_ENTRY_BYTES) for ratio in _USUAL_RATIOS]
     best, most = None, _ENOUGH_MARKS - 1
     for slots in (usual, range(1, min(room // _SLOT_BYTES, _MOST_GUESSES * 5))):
         for settings in _divisions(file_bytes, slots):

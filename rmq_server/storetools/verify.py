@@ -25,7 +25,7 @@ from rmq_server.store.layout import ENTRY_BYTES, MAX_EXT_ADDRESS
 from rmq_server.storetools.delay import is_right
 from rmq_server.storetools.directory import Progress, StoreDirectory, no_progress
 from rmq_server.storetools.files import ReadOnlyFiles
-from rmq_server.storetools.index import check_index_file, index_settings
+from rmq_server.storetools.index import INDEX_ENTRY_BYTES, check_index_file, index_settings
 from rmq_server.storetools.log import Damage, Found, LogReader, LogScan, has_its_crc
 from rmq_server.storetools.queues import Entry, Queue, Ranges
 from rmq_server.storetools.runs import Problem
@@ -66,10 +66,18 @@ def verify(
         check.problem(problem)
     check.log(progress)
     check.queues()
-    check.index(index_slots)
+    check.index(index_slots, progress)
     check.checkpoint()
     check.config()
     return check.report
+
+
+def verify_bytes(store: StoreDirectory, index_slots: int | None = None) -> int:
+    """What the progress of `verify` adds up to, roughly: bytes of the log's files and of index entries."""
+    settings = index_settings(store, index_slots)
+    files = [entry for entry in store.index_files if settings is not None and entry.size == settings.file_bytes]
+    entries = sum(_header(store.paths.root / "index" / entry.name, settings).count for entry in files if settings)
+    return sum(segment.end - segment.start for segment in store.log.segments) + entries * INDEX_ENTRY_BYTES
 
 
 class _Check:
@@ -202,7 +210,7 @@ class _Check:
 
     # The rest
 
-    def index(self, slots: int | None) -> None:
+    def index(self, slots: int | None, progress: Progress) -> None:
         files = self._store.index_files
         settings = index_settings(self._store, slots)
         for entry in files:
@@ -211,9 +219,9 @@ class _Check:
             if settings is None or entry.size != settings.file_bytes:
                 self.problem(Problem(path, None, _ODD_INDEX.format(size=entry.size)))
                 continue
-            self._index_file(path, settings)
+            self._index_file(path, settings, progress)
 
-    def _index_file(self, path: Path, settings: IndexSettings) -> None:
+    def _index_file(self, path: Path, settings: IndexSettings, progress: Progress) -> None:
         """After a crash, a start throws away the files that are younger than the checkpoint's index time."""
         held: list[Problem] = []
         count = 0
@@ -224,22 +232,13 @@ class _Check:
             if count == 1:
                 held.append(problem)
 
-        is_kept = not self._store.crashed or self._index_end_ms(path, settings) <= self._marks.index_timestamp_ms
+        is_kept = not self._store.crashed or _header(path, settings).end_ms <= self._marks.index_timestamp_ms
         on_problem = self.problem if is_kept else hold
-        file = check_index_file(path, settings, self._records, self._store.log.start, on_problem)
+        file = check_index_file(path, settings, self._records, self._store.log.start, on_problem, progress)
         self.report.index_entries += file.count - 1
         if held:
             _, at, text = held[0]
             self._note(f"{path} at byte {at}: {text}; {count} such problems, but the next start makes this file anew")
-
-    @staticmethod
-    def _index_end_ms(path: Path, settings: IndexSettings) -> int:
-        file = IndexFile(ReadOnlyFiles(), path, settings)
-        try:
-            file.load()
-            return file.end_ms
-        finally:
-            file.close()
 
     def checkpoint(self) -> None:
         path = self._store.paths.checkpoint
@@ -288,6 +287,15 @@ class _Check:
         place = queue.place(offset)
         path, at = (queue.run.directory, offset * ENTRY_BYTES) if place is None else (place[0].path, place[1])
         self.problem(Problem(path, at, f"entry {offset} of {queue.name}: {text}"))
+
+
+def _header(path: Path, settings: IndexSettings) -> IndexFile:
+    file = IndexFile(ReadOnlyFiles(), path, settings)
+    try:
+        file.load()
+    finally:
+        file.close()
+    return file
 
 
 def _place(facts: RecordFacts) -> tuple[str, int, int]:

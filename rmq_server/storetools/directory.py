@@ -58,7 +58,8 @@ class StoreDirectory:
         """
         paths = StorePaths.of(str(root), str(commitlog or ""))
         if not paths.commitlog.is_dir():
-            raise UnsupportedStore("this is not a store directory: there is no commitlog in it", path=paths.root)
+            hint = f"; {paths.root / 'store'} is one" if (paths.root / "store" / "commitlog").is_dir() else ""
+            raise UnsupportedStore(f"this is not a store directory: there is no commitlog in it{hint}", path=paths.root)
         refuse_other_engines(ReadOnlyFiles(), paths)
         return cls(paths, Reader(), None if is_locked else lock_holder(paths.lock))
 

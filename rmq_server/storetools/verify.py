@@ -232,13 +232,14 @@ class _Check:
             if count == 1:
                 held.append(problem)
 
-        is_kept = not self._store.crashed or _header(path, settings).end_ms <= self._marks.index_timestamp_ms
+        is_kept = not self._store.crashed or 0 < _header(path, settings).end_ms <= self._marks.index_timestamp_ms
         on_problem = self.problem if is_kept else hold
         file = check_index_file(path, settings, self._records, self._store.log.start, on_problem, progress)
         self.report.index_entries += file.count - 1
         if held:
             _, at, text = held[0]
-            self._note(f"{path} at byte {at}: {text}; {count} such problems, but the next start makes this file anew")
+            more = f" (the first of {count} problems)" if count > 1 else ""
+            self._note(f"{path} at byte {at}: {text}{more}; a start after a crash makes this file anew")
 
     def checkpoint(self) -> None:
         path = self._store.paths.checkpoint

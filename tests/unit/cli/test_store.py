@@ -8,9 +8,8 @@ import pytest
 from click.testing import CliRunner, Result
 
 from rmq_server.cli import rmq
-from rmq_server.store.files import OsFiles
 from tests.support.golden import CRASHED, RECORDS, extract, log_records
-from tests.unit.storetools.stores import CLEAN, contents, flip, ours, tree
+from tests.unit.storetools.stores import CLEAN, contents, flip, held_elsewhere, ours, tree
 
 
 def run(*arguments: object) -> Result:
@@ -191,16 +190,22 @@ def test_import_of_what_is_no_export(golden: Path, tmp_path: Path) -> None:
     assert "No such file" in run("import", golden, tmp_path / "y").stderr
 
 
-def test_an_open_store_is_not_written(golden: Path, tmp_path: Path) -> None:
+def test_an_open_store_is_read_but_not_written(golden: Path, tmp_path: Path) -> None:
     file = tmp_path / "normal.rmq"
     run("export", golden, "gold_normal", file)
-    lock = OsFiles().lock(golden / "lock")
-    before = tree(golden / "consumequeue")
-    try:
-        for command in (["rebuild", golden, "--write"], ["import", golden, file]):
-            result = run(*command)
+    with held_elsewhere(golden) as pid:
+        before = tree(golden)
+        for command in ("info", "dump", "verify"):
+            result = run(command, golden)
+            assert result.exit_code == 0
+            assert f"process {pid} has the store open" in result.stderr
+        for writing in (
+            ["rebuild", golden, "--write"],
+            ["rebuild", golden, "--into", tmp_path / "x"],
+            ["import", golden, file],
+        ):
+            result = run(*writing)
             assert result.exit_code == 1
-            assert "open" in result.stderr
-    finally:
-        lock.close()
-    assert tree(golden / "consumequeue") == before
+            assert "has the store open" in result.stderr.splitlines()[-1]
+        assert tree(golden) == before
+    assert not (tmp_path / "x").exists()

@@ -1,5 +1,9 @@
 """What the tests of the tools share: looking at a directory, and stores of our own on a real disk."""
 
+import subprocess
+import sys
+from collections.abc import Iterator
+from contextlib import contextmanager
 from pathlib import Path
 
 from rmq_server.store.files import OsFiles
@@ -10,6 +14,14 @@ from tests.support.golden import INDEX_SLOTS
 from tests.unit.store.harness import Harness
 
 INDEX_ENTRIES_AT = 40 + 4 * INDEX_SLOTS
+_HOLD = """
+import sys
+from pathlib import Path
+from rmq_server.store.files import OsFiles
+lock = OsFiles().lock(Path(sys.argv[1]))
+print("held", flush=True)
+sys.stdin.read()
+"""
 CLEAN = "5.3.3-ROCKETMQ"
 
 
@@ -58,3 +70,15 @@ def ours(root: Path, messages: int = 60, **config: object) -> Harness:
         life.settle()
     life.store.close()
     return life
+
+
+@contextmanager
+def held_elsewhere(root: Path) -> Iterator[int]:
+    """Another process, whose id this is, has the store open."""
+    command = [sys.executable, "-c", _HOLD, str(root / "lock")]
+    with subprocess.Popen(command, stdin=subprocess.PIPE, stdout=subprocess.PIPE, text=True) as process:
+        assert process.stdout is not None
+        assert process.stdout.readline() == "held\n"
+        yield process.pid
+        assert process.stdin is not None
+        process.stdin.close()

@@ -267,3 +267,17 @@ def test_scanning_passes_over_damage(golden: Path) -> None:
         (records[20][0], records[22][0]),
         (records[30][0], records[31][0]),
     ]
+
+
+def test_an_index_that_was_not_synced_before_a_crash_is_no_problem(tmp_path: Path) -> None:
+    ours(tmp_path)
+    (tmp_path / "abort").touch()
+    assert check(tmp_path)[0].notes == []
+    last = max((tmp_path / "index").iterdir())
+    with last.open("r+b") as file:
+        file.write(bytes(40))
+    report, problems = check(tmp_path)
+    assert problems == []
+    assert f"{last} at byte 0" in report.notes[0]
+    (tmp_path / "abort").unlink()
+    assert [(problem.path, problem.offset) for problem in check(tmp_path)[1]] == [(last, 0)]

@@ -1,8 +1,5 @@
 """What the tools read with: never writing, whatever lies in the directory."""
 
-import subprocess
-import sys
-from collections.abc import Iterator
 from pathlib import Path
 from zlib import crc32
 
@@ -22,29 +19,7 @@ from rmq_server.storetools.log import LogScan, without_crc
 from rmq_server.storetools.queues import Ranges
 from rmq_server.storetools.select import Selection, select
 from tests.unit.store.harness import STORE_HOST, Harness, record
-from tests.unit.storetools.stores import check, flip, ours, tree
-
-_HOLD = """
-import sys
-from pathlib import Path
-from rmq_server.store.files import OsFiles
-lock = OsFiles().lock(Path(sys.argv[1]))
-print("held", flush=True)
-sys.stdin.read()
-"""
-
-
-@pytest.fixture
-def held(tmp_path: Path) -> Iterator[tuple[Path, int]]:
-    """A store that another process has open, and that process."""
-    ours(tmp_path)
-    command = [sys.executable, "-c", _HOLD, str(tmp_path / "lock")]
-    with subprocess.Popen(command, stdin=subprocess.PIPE, stdout=subprocess.PIPE, text=True) as process:
-        assert process.stdout is not None
-        assert process.stdout.readline() == "held\n"
-        yield tmp_path, process.pid
-        assert process.stdin is not None
-        process.stdin.close()
+from tests.unit.storetools.stores import check, flip, held_elsewhere, ours, tree
 
 
 def no_damage(damage: object) -> None:
@@ -83,13 +58,14 @@ def test_a_reader_keeps_few_files_open(tmp_path: Path) -> None:
         reader.read(tmp_path / "missing", 1, 0)
 
 
-def test_who_has_a_store_open(held: tuple[Path, int]) -> None:
-    root, pid = held
-    before = tree(root)
-    with StoreDirectory.open(root) as store:
-        assert store.holder == pid
-        assert store_info(store).broker == pid
-    assert tree(root) == before
+def test_who_has_a_store_open(tmp_path: Path) -> None:
+    ours(tmp_path)
+    with held_elsewhere(tmp_path) as pid:
+        before = tree(tmp_path)
+        with StoreDirectory.open(tmp_path) as store:
+            assert store.holder == pid
+            assert store_info(store).broker == pid
+        assert tree(tmp_path) == before
 
 
 def test_nobody_has_a_store_open(tmp_path: Path) -> None:
@@ -101,7 +77,10 @@ def test_nobody_has_a_store_open(tmp_path: Path) -> None:
 
 
 def test_what_is_no_store(tmp_path: Path) -> None:
-    with pytest.raises(UnsupportedStore, match="not a store directory"):
+    with pytest.raises(UnsupportedStore, match=r"no commitlog in it$"):
+        StoreDirectory.open(tmp_path)
+    (tmp_path / "store/commitlog").mkdir(parents=True)
+    with pytest.raises(UnsupportedStore, match=r"no commitlog in it; .*/store is one"):
         StoreDirectory.open(tmp_path)
     (tmp_path / "commitlog").mkdir()
     (tmp_path / "consumequeue").mkdir()

@@ -73,7 +73,10 @@ def info_command(root: Path, commitlog: Path | None, as_json: bool, with_queues:
 @index_slots
 @click.option("--json", "as_json", is_flag=True, help="Print a JSON line for each problem, and one with the result.")
 def verify_command(root: Path, commitlog: Path | None, index_slots: int | None, as_json: bool) -> None:
-    """Check every record, queue entry and index chain; exit code 1 when anything is wrong."""
+    """Check every record, queue entry and index chain.
+
+    Every problem is a line that begins with file and byte; exit code 1 when there is any.
+    """
 
     def on_problem(problem: Problem) -> None:
         if as_json:
@@ -210,7 +213,10 @@ def export_command(root: Path, topic: str, file: Path, commitlog: Path | None, f
 @click.argument("file", type=click.Path(path_type=Path, dir_okay=False))
 @commitlog
 def import_command(root: Path, file: Path, commitlog: Path | None) -> None:
-    """Append the messages of FILE, which `export` wrote, to the store in DIR."""
+    """Append the messages of an exported FILE.
+
+    Queue, properties, body, flags and born time of each message stay; its queue offset and store time are new.
+    """
     with _opened(root, commitlog) as store:
         try:
             source = file.open("rb")

@@ -60,7 +60,7 @@ def info_lines(found: StoreInfo, *, with_queues: bool) -> Iterator[str]:
         ("stored", f"{_time(found.first_store_time_ms)} to {_time(found.last_store_time_ms)}"),
         ("queues", f"files of {_size(found.consumequeue_file_bytes)}"),
         ("index", _files(found.index_files)),
-        ("checkpoint", ", ".join(f"{name} {_mark(name, value)}" for name, value in found.checkpoint.items() if value)),
+        ("checkpoint", ", ".join(_mark(name, value) for name, value in found.checkpoint.items() if value)),
         ("config", _files(found.config_files)),
         ("other", _files(found.other_files)),
     ]
@@ -110,7 +110,8 @@ def _files(files: list[FileInfo]) -> str:
 
 
 def _mark(name: str, value: int) -> str:
-    return _time(value) if name.endswith("_ms") else f"{value:,}"
+    label, is_time, _ = name.partition("_timestamp_ms")
+    return f"{label.replace('_', ' ')} {_time(value) if is_time else format(value, ',')}"
 
 
 def _time(ms: int | None) -> str:

@@ -38,9 +38,32 @@ def test_mqadmin(cluster: Cluster, tmp_path: Path) -> None:
     assert [data["brokerAddrs"] for data in route["brokerDatas"]] == [{"0": cluster.broker}]
 
     sent = run("sendMessage", "-t", topic, "-p", "a body", "-c", "TagA", "-b", broker_name, "-i", "2")
-    assert "SEND_OK" in sent
+    assert "SEND_OK" in sent, sent
     rows = [line.split() for line in run("topicStatus", "-t", topic).splitlines() if line.startswith(broker_name)]
     assert [(row[1], row[2], row[3]) for row in rows] == [(str(queue), "0", str(int(queue == 2))) for queue in range(6)]
 
     found = run("queryMsgByOffset", "-t", topic, "-b", broker_name, "-i", "2", "-o", "0")
     assert "TAGS=TagA" in found
+
+
+@pytest.mark.usefixtures("needs_java")
+def test_mqadmin_finds_messages(cluster: Cluster, tmp_path: Path) -> None:
+    """By key, by unique key and by offset message id; who consumed it, which it then asks for (300), is no matter."""
+
+    def run(command: str, *arguments: str) -> str:
+        return mqadmin(tmp_path, command, "-n", cluster.namesrv, *arguments)
+
+    topic = "found-by-mqadmin"
+    run("updateTopic", "-b", cluster.broker, "-t", topic)
+    until(lambda: topic in run("topicList").split(), seconds=30, what=f"{topic} in topicList")
+    sent = run("sendMessage", "-t", topic, "-p", "a body", "-k", "k1 k2")
+    [unique_id] = re.findall(r"SEND_OK\s+(\w+)", sent)
+    for key in ("k1", "k2"):
+        assert unique_id in run("queryMsgByKey", "-t", topic, "-k", key)
+    assert unique_id not in run("queryMsgByKey", "-t", topic, "-k", "k3")
+    by_unique_key = run("queryMsgByUniqueKey", "-t", topic, "-i", unique_id)
+    assert f"UNIQ_KEY={unique_id}" in by_unique_key
+    [physical] = re.findall(r"CommitLog Offset:\s+(\d+)", by_unique_key)
+    host, _, port = cluster.broker.rpartition(":")
+    offset_id = bytes(map(int, host.split("."))) + int(port).to_bytes(4, "big") + int(physical).to_bytes(8, "big")
+    assert f"UNIQ_KEY={unique_id}" in run("queryMsgById", "-t", topic, "-i", offset_id.hex().upper())

@@ -20,7 +20,7 @@ from rmq_server.store.checkpoint import load_checkpoint, save_checkpoint
 from rmq_server.store.config import StoreConfig
 from rmq_server.store.consumequeue import ConsumeQueueStore
 from rmq_server.store.delay import DelayLevels
-from rmq_server.store.errors import StoreInUse, UnsupportedStore
+from rmq_server.store.errors import CorruptStore, StoreInUse, UnsupportedStore
 from rmq_server.store.files import Files
 from rmq_server.store.index import Index, IndexSettings
 from rmq_server.store.layout import ENTRY_BYTES
@@ -72,7 +72,7 @@ def rebuild_into(
     """
     if store.holder is not None:
         raise StoreInUse("a broker has the store open: stop it first", path=store.paths.root)
-    return _Builder(store, target, files, levels, index).build(on_damage, progress)
+    return _Builder(store, target, files, levels, index, on_damage).build(progress)
 
 
 def rebuild_in_place(
@@ -98,8 +98,7 @@ def rebuild_in_place(
         with StoreDirectory.open(store_root, commitlog, is_locked=True) as store:
             workshop = store.paths.root / WORKSHOP
             shutil.rmtree(workshop, ignore_errors=True)
-            built = _Builder(store, workshop, files, levels, index)
-            rebuilt = built.build(on_damage, progress(store))
+            rebuilt = _Builder(store, workshop, files, levels, index, on_damage).build(progress(store))
             _put_in_place(store, workshop, files, rebuilt.index_end_ms)
             rebuilt.directory = str(store.paths.root)
             return rebuilt
@@ -115,6 +114,7 @@ class _Builder:
         files: Files,
         levels: DelayLevels | None,
         index: IndexSettings | None,
+        on_damage: Callable[[Damage], None],
     ) -> None:
         _refuse_multi_dispatch(store)
         for name in _DERIVED:
@@ -122,6 +122,7 @@ class _Builder:
                 raise UnsupportedStore("there is something already: name another directory", path=target / name)
         self._store = store
         self._target = target
+        self._on_damage = on_damage
         self._clock = _StoreTime()
         self._worker = InlineWorker()
         self._open_files = OpenFiles(_OPEN_FILES)
@@ -134,10 +135,10 @@ class _Builder:
         )
         self._index = self._index_for(index or index_settings(store), files)
 
-    def build(self, on_damage: Callable[[Damage], None], progress: Progress) -> Rebuilt:
+    def build(self, progress: Progress) -> Rebuilt:
         result = Rebuilt(directory=str(self._target))
         batch: list[RecordFacts] = []
-        scan = LogScan(self._store, on_damage=on_damage, progress=progress)
+        scan = LogScan(self._store, on_damage=self._on_damage, progress=progress)
         for found in scan:
             batch.append(found.facts)
             if len(batch) == _BATCH:
@@ -159,7 +160,10 @@ class _Builder:
 
     def _take(self, batch: list[RecordFacts], result: Rebuilt) -> None:
         for facts in batch:
-            self._queues.replay(facts)
+            try:
+                self._queues.replay(facts)
+            except CorruptStore as error:
+                self._pass_over(facts, error)
         if self._index is not None and batch:
             self._clock.ms = batch[0].store_timestamp_ms
             self._index.dispatch(batch)
@@ -169,6 +173,13 @@ class _Builder:
         if result.records // _BUFFERED_ENTRIES != before:
             self._write_queues()
         batch.clear()
+
+    def _pass_over(self, facts: RecordFacts, error: CorruptStore) -> None:
+        """A record whose queue offset cannot be: no checksum covers that."""
+        start = facts.physical_offset
+        segment = self._store.log.find(start)
+        assert segment is not None
+        self._on_damage(Damage(segment, start, str(error), start + facts.size, is_tail=False))
 
     def _write_queues(self) -> None:
         for queue in self._queues.queues.values():

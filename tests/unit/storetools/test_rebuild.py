@@ -5,7 +5,7 @@ from pathlib import Path
 
 import pytest
 
-from protocol.record import RecordFacts
+from protocol.record import RecordFacts, unpack
 from rmq_server.store.checkpoint import load_checkpoint
 from rmq_server.store.delay import DelayLevels
 from rmq_server.store.errors import StoreInUse, UnsupportedStore
@@ -109,6 +109,16 @@ def test_a_damaged_record_leaves_a_gap(tmp_path: Path) -> None:
     assert [damage.offset for damage in damages] == [start]
     assert built.records == len(log_records(extract(CLEAN, tmp_path / "again"))) - 1
     assert {problem.offset for problem in check(root)[1]} == {start}
+
+
+def test_a_queue_offset_that_cannot_be_is_passed_over(tmp_path: Path) -> None:
+    root = extract(CLEAN, tmp_path)
+    start = next(at for at, data in log_records(root) if unpack(data).queue_offset == 2)
+    flip(root / "commitlog" / ("0" * 20), start + 23)
+    damages: list[Damage] = []
+    in_place(root, damages)
+    assert [damage.offset for damage in damages] == [start]
+    assert [problem.offset for problem in check(root)[1]] == [start]
 
 
 @pytest.mark.parametrize("renames", range(4))

@@ -8,6 +8,7 @@ _RUNS = {
     "micro": ("bench.micro.command", "Codecs, records and the store, one operation each."),
     "macro": ("bench.macro.command", "Produce, consume and end to end, with our client and our servers."),
     "compare": ("bench.compare.command", "Ours against Apache's broker, in alternating windows."),
+    "cold": ("bench.cold.command", "Old data pulled beside sends: loop lag and send latency."),
     "startup": ("bench.startup", "How soon servers are ready, and what they use while idle."),
 }
 

@@ -18,6 +18,7 @@ from rmq_server.store.errors import StoreInUse
 
 if sys.platform != "win32":
     import fcntl
+    from mmap import MADV_RANDOM
 
 Data = bytes | bytearray | memoryview
 
@@ -128,10 +129,11 @@ class Files(Protocol):
 class OsFile:
     """A file of the operating system."""
 
-    __slots__ = ("_fd",)
+    __slots__ = ("_fd", "_reads_exactly")
 
     def __init__(self, fd: int) -> None:
         self._fd = fd
+        self._reads_exactly = False
 
     def size(self) -> int:
         return os.fstat(self._fd).st_size
@@ -148,6 +150,11 @@ class OsFile:
     def is_cached(self, offset: int, length: int) -> bool:
         if not _RWF_NOWAIT:
             return True
+        if not self._reads_exactly:
+            # Who asks is about to fetch what it needs. The kernel's own read-ahead, of megabytes, would at times be
+            # started by the one who reads what is there already, and who must not wait.
+            self._reads_exactly = True
+            os.posix_fadvise(self._fd, 0, 0, os.POSIX_FADV_RANDOM)
         try:
             return os.preadv(self._fd, [bytearray(length)], offset, _RWF_NOWAIT) == length
         except BlockingIOError:
@@ -156,7 +163,10 @@ class OsFile:
             return True
 
     def map(self) -> memoryview:
-        return memoryview(mmap(self._fd, 0, access=ACCESS_READ))
+        mapped = mmap(self._fd, 0, access=ACCESS_READ)
+        if sys.platform != "win32":
+            mapped.madvise(MADV_RANDOM)  # see is_cached
+        return memoryview(mapped)
 
     def truncate(self, size: int) -> None:
         os.ftruncate(self._fd, size)

@@ -19,7 +19,7 @@ from rmq_server.store.files import Data, File, Files
 from rmq_server.store.layout import file_name
 
 _ERASE_CHUNK = 1 << 20
-_FETCH_CHUNK = 1 << 17
+_FETCH_CHUNK = 1 << 20
 _ZEROS = bytes(_ERASE_CHUNK)
 
 

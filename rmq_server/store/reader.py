@@ -108,14 +108,17 @@ class QueueReader:
         result = self._select(
             data, offset, max_messages, accepts, max_bytes, GetResult(GetStatus.FOUND, 0, low, high, [])
         )
-        if not may_block:
-            first = int.from_bytes(data[:8], "big")
-            if first < self.opened_at or self._log.written - first > _RECENT_BYTES:
-                self._check_cached(islice(_iter_entries(data), result.next_offset - offset), accepts)
+        first = int.from_bytes(data[:8], "big")
+        if first < self.opened_at or self._log.written - first > _RECENT_BYTES:
+            fetch = self._missing(islice(_iter_entries(data), result.next_offset - offset), accepts)
+            if fetch is not None and not may_block:
+                raise ColdRead(fetch)
+            if fetch is not None:
+                fetch()
         return result
 
-    def _check_cached(self, entries: Iterable[tuple[int, int, int]], accepts: Accepts | None) -> None:
-        """Raise ColdRead unless the records of all accepted entries are in memory."""
+    def _missing(self, entries: Iterable[tuple[int, int, int]], accepts: Accepts | None) -> Callable[[], None] | None:
+        """What brings the records of all accepted entries into memory; None when they are there."""
         log = self._log
         places = _runs(
             (physical, physical + size)
@@ -123,7 +126,7 @@ class QueueReader:
             if size != PRE_BLANK_SIZE and (accepts is None or tags_code <= MAX_EXT_ADDRESS or accepts(tags_code))
         )
         if all(log.is_cached(start, end) for start, end in places):
-            return
+            return None
         start, end = places[-1]
         places[-1] = start, max(end, start + _AHEAD_BYTES)
 
@@ -132,7 +135,7 @@ class QueueReader:
                 for start, end in _runs(places, gap=_GAP_BYTES):
                     log.fetch(start, end)
 
-        raise ColdRead(fetch)
+        return fetch
 
     def _select(
         self,

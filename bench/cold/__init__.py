@@ -1,0 +1,1 @@
+"""Consumers of old data beside producers: how long the broker's loop stands still."""

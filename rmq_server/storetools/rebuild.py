@@ -98,7 +98,11 @@ def rebuild_in_place(
         with StoreDirectory.open(store_root, commitlog, is_locked=True) as store:
             workshop = store.paths.root / WORKSHOP
             shutil.rmtree(workshop, ignore_errors=True)
-            rebuilt = _Builder(store, workshop, files, levels, index, on_damage).build(progress(store))
+            try:
+                rebuilt = _Builder(store, workshop, files, levels, index, on_damage).build(progress(store))
+            except BaseException:
+                shutil.rmtree(workshop, ignore_errors=True)
+                raise
             _put_in_place(store, workshop, files, rebuilt.index_end_ms)
             rebuilt.directory = str(store.paths.root)
             return rebuilt

@@ -121,6 +121,20 @@ def test_a_queue_offset_that_cannot_be_is_passed_over(tmp_path: Path) -> None:
     assert [problem.offset for problem in check(root)[1]] == [start]
 
 
+def test_what_ends_early_leaves_nothing(tmp_path: Path) -> None:
+    ours(tmp_path)
+    before = tree(tmp_path)
+
+    def interrupt(done: int) -> None:
+        raise KeyboardInterrupt
+
+    with pytest.raises(KeyboardInterrupt):
+        rebuild_in_place(tmp_path, files=OsFiles(), on_damage=print, progress=lambda store: interrupt)
+    assert {file: data for file, (_, data) in tree(tmp_path).items()} == {
+        file: data for file, (_, data) in before.items()
+    }
+
+
 @pytest.mark.parametrize("renames", range(4))
 def test_a_power_cut_while_they_change_places(tmp_path: Path, renames: int) -> None:
     ours(tmp_path)

@@ -93,10 +93,14 @@ def rebuild_in_place(
     with StoreDirectory.open(store_root, commitlog) as before:
         if before.holder is not None:
             raise StoreInUse("a broker has the store open: stop it first", path=before.paths.root)
+    root = before.paths.root
+    workshop = root / WORKSHOP
     lock = files.lock(before.paths.lock)
     try:
+        for name in _DERIVED:  # an earlier rebuild may have been cut off between two renames
+            if files.exists(workshop / "old" / name) and not files.exists(root / name):
+                files.rename(workshop / "old" / name, root / name)
         with StoreDirectory.open(store_root, commitlog, is_locked=True) as store:
-            workshop = store.paths.root / WORKSHOP
             shutil.rmtree(workshop, ignore_errors=True)
             try:
                 rebuilt = _Builder(store, workshop, files, levels, index, on_damage).build(progress(store))
@@ -104,7 +108,7 @@ def rebuild_in_place(
                 shutil.rmtree(workshop, ignore_errors=True)
                 raise
             _put_in_place(store, workshop, files, rebuilt.index_end_ms)
-            rebuilt.directory = str(store.paths.root)
+            rebuilt.directory = str(root)
             return rebuilt
     finally:
         lock.close()

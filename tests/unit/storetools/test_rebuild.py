@@ -78,7 +78,8 @@ def test_the_first_segments_are_gone(tmp_path: Path) -> None:
     life.store.close()
 
 
-def test_a_queue_without_messages_keeps_its_offsets(tmp_path: Path) -> None:
+@pytest.mark.parametrize("is_second", [False, True])
+def test_a_queue_without_messages_keeps_its_offsets(tmp_path: Path, is_second: bool) -> None:
     life = Harness(OsFiles(), root=str(tmp_path)).open()
     for _ in range(10):  # fills its only file
         life.put(topic="Old")
@@ -89,6 +90,10 @@ def test_a_queue_without_messages_keeps_its_offsets(tmp_path: Path) -> None:
     life.settle()
     life.store.close()
     (tmp_path / f"commitlog/{0:020d}").unlink()
+    if is_second:
+        with pytest.raises(PowerCut):
+            in_place(tmp_path, files=CutFiles(1))
+        assert not (tmp_path / "consumequeue").exists()
     built = in_place(tmp_path)
     assert built.kept_queues == 2
     assert check(tmp_path)[1] == []

@@ -12,6 +12,7 @@ import click
 
 from bench.facts import java_version
 from bench.figures import spread
+from bench.many_queues import measure_queues, show_queues
 from bench.options import json_option, store_directory, store_option
 from bench.report import MIB, document, say, table, write
 from bench.servers import (
@@ -55,10 +56,28 @@ class Idle(NamedTuple):
 @click.option("--starts", type=click.IntRange(min=1), default=5, show_default=True, help="Starts of our servers.")
 @click.option("--idle", type=float, default=10.0, show_default=True, help="Seconds over which idle CPU is measured.")
 @click.option("--apache", is_flag=True, help="Apache's servers too, started twice.")
+@click.option("--queues", type=click.IntRange(min=1), help="Instead: our broker on a store with so many queues.")
+@click.option("--log-gib", type=click.IntRange(min=1), default=50, show_default=True, help="Of that store, sparse.")
 @json_option
 @store_option
-def main(starts: int, idle: float, apache: bool, json_file: Path | None, store_root: Path | None) -> None:
+def main(
+    starts: int,
+    idle: float,
+    apache: bool,
+    queues: int | None,
+    log_gib: int,
+    json_file: Path | None,
+    store_root: Path | None,
+) -> None:
     """How soon servers are ready after exec, and what they use while idle."""
+    if queues is not None:
+        found = measure_queues(queues, log_gib, starts, store_root)
+        show_queues(found)
+        configuration = {"queues": queues, "log_gib": log_gib, "starts": starts}
+        write(
+            json_file, document("startup", store_directory(store_root), configuration, found, {"ours": our_version()})
+        )
+        return
     kinds = {"ours": (_our_servers, starts)}
     if apache:
         why = apache_is_missing()

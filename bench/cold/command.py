@@ -13,13 +13,13 @@ import click
 import msgspec
 import uvloop
 
-from bench.cold.fill import fill, forget, store_config
 from bench.cold.lag import BOUNDS_MS, Lag, histogram, watch
 from bench.cold.load import OLD_TOPIC, Job, Outcome
 from bench.figures import percentiles
 from bench.options import json_option, store_directory, store_option
 from bench.report import MIB, document, say, table, write
 from bench.servers import our_version
+from bench.stores import fill, forget, store_config
 from protocol.address import format_address
 from rmq_server.broker.config import BrokerConfig
 from rmq_server.broker.server import Broker

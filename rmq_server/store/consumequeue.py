@@ -225,7 +225,9 @@ class ConsumeQueue:
         start = max(first, data_end - _BLOCK_ENTRIES)
         data = self.read(start, data_end - start) if start < data_end else b""
         places = range(0, len(data) - ENTRY_BYTES + 1, ENTRY_BYTES)
-        kept = bisect_left(places, True, key=lambda at: not _counts(_unpack_entry(data, at), limit))
+        kept = -(-len(data.rstrip(b"\0")) // ENTRY_BYTES)
+        if limit is not None or (kept and not _counts(_unpack_entry(data, places[kept - 1]), None)):
+            kept = bisect_left(places, True, key=lambda at: not _counts(_unpack_entry(data, at), limit))
         if kept:
             rest = data[kept * ENTRY_BYTES :]
             self._set_end(start + kept, erase=rest != _ZEROS[: len(rest)], last=_unpack_entry(data, places[kept - 1]))

@@ -6,6 +6,7 @@ unmapped or closed under a reader, in whichever thread, and to let go is to drop
 """
 
 import contextlib
+import errno
 import os
 import shutil
 import sys
@@ -181,11 +182,14 @@ class OsFile:
         if sys.platform == "win32":
             return [(offset, size)] if offset < size else []
         ranges = []
-        with contextlib.suppress(OSError):  # ENXIO: nothing but a hole is left
+        try:
             while offset < size:
                 start = os.lseek(self._fd, offset, os.SEEK_DATA)
                 offset = os.lseek(self._fd, start, os.SEEK_HOLE)
                 ranges.append((start, offset))
+        except OSError as error:
+            if error.errno != errno.ENXIO:  # nothing but a hole is left
+                raise
         return ranges
 
     def sync(self) -> None:

@@ -10,6 +10,7 @@ from rmq_server.core.clock import SystemClock
 from rmq_server.store.config import FlushDiskType, StoreConfig
 from rmq_server.store.files import OsFiles
 from rmq_server.store.flush import FlushThread
+from rmq_server.store.layout import blank, file_name
 from rmq_server.store.message_store import MessageStore
 
 _PER_TURN = 1000
@@ -75,3 +76,30 @@ def forget(root: Path) -> None:
                 os.posix_fadvise(fd, 0, 0, os.POSIX_FADV_DONTNEED)
             finally:
                 os.close(fd)
+
+
+def grow(config: StoreConfig, queues: list[tuple[str, int]], segments: int) -> None:
+    """Put a few messages into each of so many segments, which stay sparse: a log of that length that costs no disk."""
+    for number in range(segments):
+        fill(config, queues, len(queues), 100)
+        if number < segments - 1:
+            _end_segment(config)
+
+
+def _end_segment(config: StoreConfig) -> None:
+    """Close the last segment of a stopped store as the broker does when it is full."""
+    directory, size = Path(config.root) / "commitlog", config.commitlog_file_bytes
+    last = max(directory.iterdir())
+    end = asyncio.run(_end_of(config)) - int(last.name)
+    with last.open("r+b") as file:
+        file.seek(end)
+        file.write(blank(size - end))
+    with (directory / file_name(int(last.name) + size)).open("xb") as file:
+        file.truncate(size)
+
+
+async def _end_of(config: StoreConfig) -> int:
+    store = open_store(config)
+    end = store.max_physical_offset
+    store.close()
+    return end

@@ -130,14 +130,15 @@ class ConsumeQueue:
         entry = self.entry(offset)
         return entry[0] if entry else -1
 
-    def load(self, limit: int | None) -> None:
+    def load(self, limit: int | None, holds: "Holds | None" = None) -> None:
         """Find the end of the entries on disk, ignoring those that point to `limit` or beyond, and erase what follows.
 
-        Entries are searched by halving, which is right as long as what precedes the end is whole.
+        Entries are searched by halving, which is right as long as what precedes the end is whole. The last one may be
+        torn: a part of an offset is an offset before the limit. `holds` tells.
         """
         self.files.load(repair=limit is not None)
         for file in reversed(self.files.run):
-            if self._end_in(file, limit):
+            if self._end_in(file, limit, holds):
                 break
         else:
             self._set_end(self.files.start // ENTRY_BYTES)
@@ -215,7 +216,7 @@ class ConsumeQueue:
         first = self.files.start // ENTRY_BYTES
         return self.physical_offset(first) if first < self._written else -1
 
-    def _end_in(self, file: MappedFile, limit: int | None) -> bool:
+    def _end_in(self, file: MappedFile, limit: int | None, holds: "Holds | None") -> bool:
         """Make the end of the entries the queue's, if it is in this file.
 
         It usually is in the last block that holds data, so that one read tells.
@@ -228,6 +229,8 @@ class ConsumeQueue:
         kept = -(-len(data.rstrip(b"\0")) // ENTRY_BYTES)
         if limit is not None or (kept and not _counts(_unpack_entry(data, places[kept - 1]), None)):
             kept = bisect_left(places, True, key=lambda at: not _counts(_unpack_entry(data, at), limit))
+            if kept and holds is not None and not self._is_whole(_unpack_entry(data, places[kept - 1]), holds):
+                kept -= 1
         if kept:
             rest = data[kept * ENTRY_BYTES :]
             self._set_end(start + kept, erase=rest != _ZEROS[: len(rest)], last=_unpack_entry(data, places[kept - 1]))
@@ -235,8 +238,15 @@ class ConsumeQueue:
         if start == first or not self._counts_at(first, limit):
             return False
         entries = range(first, start)
-        self._set_end(first + bisect_left(entries, True, key=lambda offset: not self._counts_at(offset, limit)))
+        end = first + bisect_left(entries, True, key=lambda offset: not self._counts_at(offset, limit))
+        if holds is not None and not self._is_whole(_unpack_entry(self.read(end - 1, 1)), holds):
+            end -= 1
+        self._set_end(end)
         return True
+
+    def _is_whole(self, entry: tuple[int, int, int], holds: "Holds") -> bool:
+        physical, size, _ = entry
+        return size == PRE_BLANK_SIZE or holds(self, physical, size)
 
     def _counts_at(self, offset: int, limit: int | None) -> bool:
         data = self.read(offset, 1)
@@ -267,6 +277,10 @@ def _counts(entry: tuple[int, int, int], limit: int | None) -> bool:
     return physical >= 0 and size > 0 and (limit is None or physical < limit)
 
 
+Holds = Callable[[ConsumeQueue, int, int], bool]
+"""Whether the log has a record of this queue with this physical offset and size, or had one before its start."""
+
+
 class ConsumeQueueStore:
     """Every queue of every topic."""
 
@@ -286,8 +300,8 @@ class ConsumeQueueStore:
         self._tags_code_of = tags_code_of
         self.queues: dict[tuple[str, int], ConsumeQueue] = {}
 
-    def load(self, limit: int | None) -> None:
-        """Find the queues on disk, without their entries that point to `limit` or beyond."""
+    def load(self, limit: int | None, holds: Holds | None = None) -> None:
+        """Find the queues on disk, without their entries that point to `limit` or beyond; see ConsumeQueue.load."""
         for topic in self._files.list(self._directory):
             directory = self._directory / topic.name
             for queue in self._files.list(directory) if topic.is_dir else ():
@@ -296,7 +310,7 @@ class ConsumeQueueStore:
                         "the name is not a queue id, so it does not belong here: move it away",
                         path=directory / queue.name,
                     )
-                self.create(topic.name, int(queue.name), directory / queue.name).load(limit)
+                self.create(topic.name, int(queue.name), directory / queue.name).load(limit, holds)
 
     def create(self, topic: str, queue_id: int, directory: Path | None = None) -> ConsumeQueue:
         """A queue that has no entry yet; its directory appears with the first."""

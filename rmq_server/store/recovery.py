@@ -15,7 +15,7 @@ from dataclasses import dataclass
 from protocol.record import RecordFacts
 from rmq_server.store.checkpoint import Checkpoint
 from rmq_server.store.commitlog import CommitLog
-from rmq_server.store.consumequeue import ConsumeQueueStore
+from rmq_server.store.consumequeue import ConsumeQueue, ConsumeQueueStore
 
 _SECTOR_BYTES = 512
 _LOST_SECTOR = bytes(_SECTOR_BYTES)
@@ -37,7 +37,7 @@ def recover(log: CommitLog, queues: ConsumeQueueStore, checkpoint: Checkpoint, *
     log.segments.load()
     if crashed:
         start = _crash_start(log, checkpoint.min_timestamp_ms)
-        queues.load(start)
+        queues.load(start, lambda queue, physical, size: _holds(log, queue, physical, size))
     else:
         queues.load(None)
         start = _clean_start(log, queues)
@@ -58,6 +58,14 @@ def recover(log: CommitLog, queues: ConsumeQueueStore, checkpoint: Checkpoint, *
             queue.truncate(end)
     queues.settle(log.start, checkpoint.min_timestamp_ms)
     return Recovery(crashed, start, end, records, timestamp)
+
+
+def _holds(log: CommitLog, queue: ConsumeQueue, physical: int, size: int) -> bool:
+    """Whether an entry of a queue points to a record of that queue; of what retention deleted nothing is known."""
+    if physical < log.start:
+        return physical > 0
+    facts = _first_record(log, physical)
+    return facts is not None and (facts.topic, facts.queue_id, facts.size) == (queue.topic, queue.queue_id, size)
 
 
 def _looks_torn(facts: RecordFacts) -> bool:

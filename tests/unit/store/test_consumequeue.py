@@ -176,3 +176,16 @@ def test_alien_names_stop_the_start() -> None:
 )
 def test_the_tag_of_a_properties_text(properties: bytes, tag: str | None) -> None:
     assert tag_of(properties) == tag
+
+
+def test_a_torn_last_entry_is_no_entry() -> None:
+    files = MemoryFiles()
+    rebuilt(files, 0, 1, 2)
+    data = files.nodes[ROOT / "T/0" / f"{0:020d}"].data
+    assert data is not None
+    data[40:48] = bytes(8)  # the sector with the physical offset was lost, that with the size was not
+    queues = ConsumeQueueStore(files, ROOT, file_bytes=200, tags_code_of=tags_code_of_record)
+    queues.load(1000, lambda queue, physical, size: physical == SIZE)
+    queues.settle(0, 0)
+    assert queues.queues["T", 0].max_offset == 2
+    assert content(files)[40:] == bytes(160)

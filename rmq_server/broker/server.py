@@ -106,6 +106,7 @@ class Broker:
             files=self._files,
             schedule=loop.call_soon,
             worker=FlushThread(loop.call_soon_threadsafe),
+            background=FlushThread(loop.call_soon_threadsafe),
             on_arrival=self._holds.notify,
             tags_code_of=DelayLevels(config.delay_levels).tags_code_of,
         )

@@ -164,7 +164,7 @@ class CommitLog:
 
         Whole segments after it are deleted. A stale record must not reappear behind a shorter new one.
         """
-        changed = self.segments.remove_from(end)
+        changed = self.segments.remove_from(end, durable=True)
         segment = self.segments.find(end)
         if segment is not None:
             changed |= segment.erase(end)

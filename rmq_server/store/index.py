@@ -89,10 +89,10 @@ class SlotTable:
             for at in range(first, min(end, stop), _READ_BYTES):
                 data = file.pread(min(_READ_BYTES, stop - at), at)
                 slot = (at - _HEADER_BYTES) // _SLOT_BYTES
-                self.values[slot : slot + len(data) // _SLOT_BYTES] = memoryview(_swapped(data))
+                self.values[slot : slot + len(data) // _SLOT_BYTES] = memoryview(_swapped(array("i", data)))
 
-    def take_dirty(self) -> list[tuple[int, bytes]]:
-        """Offsets in the file and bytes of what changed, neighbours joined; it counts as written from now on."""
+    def take_dirty(self) -> list[tuple[int, "array[int]"]]:
+        """Offset in the file and copy of what changed, neighbours joined; it counts as written from now on."""
         runs: list[list[int]] = []
         for page in sorted(self.dirty):
             if runs and runs[-1][1] == page:
@@ -103,15 +103,14 @@ class SlotTable:
         return [
             (
                 _HEADER_BYTES + first * _PAGE_SLOTS * _SLOT_BYTES,
-                _swapped(self.values[first * _PAGE_SLOTS : last * _PAGE_SLOTS].tobytes()).tobytes(),
+                array("i", self.values[first * _PAGE_SLOTS : last * _PAGE_SLOTS].cast("B").tobytes()),
             )
             for first, last in runs
         ]
 
 
-def _swapped(data: bytes) -> "array[int]":
-    """32-bit numbers between the machine's order and that of the file."""
-    numbers = array("i", data)
+def _swapped(numbers: "array[int]") -> "array[int]":
+    """32-bit numbers turned from the machine's order to that of the file, or back."""
     if sys.byteorder == "little":
         numbers.byteswap()
     return numbers
@@ -278,7 +277,7 @@ class IndexFile:
                 file.pwrite(_HEADER.pack(fields[0], _UNSAFE_MS, *fields[2:]), 0)
                 file.sync()
                 for at, data in slots:
-                    file.pwrite(data, at)
+                    file.pwrite(memoryview(_swapped(data)).cast("B"), at)
                 file.sync()
                 file.pwrite(_HEADER.pack(*fields), 0)
                 file.sync()

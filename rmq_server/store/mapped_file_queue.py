@@ -148,12 +148,17 @@ class MappedFileQueue:
             if file.start < end:
                 yield file
 
-    def remove_from(self, offset: int) -> bool:
-        """Delete the files that start at `offset` or later; says whether there were any."""
+    def remove_from(self, offset: int, *, durable: bool = False) -> bool:
+        """Delete the files that start at `offset` or later; says whether there were any.
+
+        durable: one after the other, so that a power loss in between leaves no gap.
+        """
         removed = False
         while self.run and self.run[-1].start >= offset:
             self.run.pop().remove()
             removed = self._unsynced_names = True
+            if durable:
+                sync_names(self._files, self.directory)
         return removed
 
     def detach_first(self, file: MappedFile) -> None:

@@ -94,6 +94,7 @@ class MessageStore:
 
     schedule:     runs a callable later on the loop, once (`loop.call_soon`): the work at the end of a turn.
     worker:       does what blocks on the disk (`FlushThread(loop.call_soon_threadsafe)`).
+    background:   does what no acknowledgement waits for and may take long, for the index; by default `worker` too.
     on_arrival:   called once per turn or flush with one Arrival per queue that has new readable messages.
     tags_code_of: rebuilds a queue entry's tags code; a broker with delay levels passes one that knows them.
     hour_of:      the hour of the day, local time, of a Unix time in milliseconds.
@@ -107,6 +108,7 @@ class MessageStore:
         files: Files,
         schedule: Callable[[Callable[[], None]], object],
         worker: Worker,
+        background: Worker | None = None,
         on_arrival: Callable[[list[Arrival]], None],
         tags_code_of: TagsCodeOf = tags_code_of_record,
         hour_of: Callable[[int], int] = local_hour,
@@ -121,6 +123,7 @@ class MessageStore:
         self._files = files
         self._schedule = schedule
         self._worker = worker
+        self._background_worker = background or worker
         self._on_arrival = on_arrival
         self._max_message_bytes = config.max_message_bytes
         open_files = OpenFiles(config.open_files)
@@ -175,7 +178,7 @@ class MessageStore:
             [self._index] if config.message_index else [],
             readable=lambda: self.readable_offset,
             schedule=schedule,
-            worker=worker,
+            worker=self._background_worker,
         )
         self._reader = QueueReader(self._log, config)
         self._flush_interval = config.flush_interval_ms / 1000
@@ -218,6 +221,7 @@ class MessageStore:
             self._end_turn()
             self._retention.stop()
             self._worker.close()
+            self._background_worker.close()
             if self.failure is None:
                 self._finish()
         finally:
@@ -251,7 +255,7 @@ class MessageStore:
             if prepare is not None:
                 self._worker.submit(prepare, self._prepared)
         self._tail.tick()
-        self._index.tick(now, self.flushed_offset, self.min_physical_offset, self._worker)
+        self._index.tick(now, self.flushed_offset, self.min_physical_offset, self._background_worker)
         self._background.checkpoint.index_timestamp_ms = self._index.synced_ms
 
     # Writing

@@ -1,6 +1,7 @@
 """Disks that fill up, fail, or forget: what the property test would meet only by luck."""
 
 from pathlib import Path
+from random import Random
 
 import pytest
 
@@ -9,7 +10,7 @@ from rmq_server.store.config import FlushDiskType
 from rmq_server.store.errors import NoSpace, StoreReadOnly
 from rmq_server.store.flush import FlushResult
 from tests.unit.store.harness import Harness, record
-from tests.unit.store.memory_files import MemoryFiles
+from tests.unit.store.memory_files import Crashed, MemoryFiles
 
 LOG = Path("/store/commitlog/00000000000000000000")
 QUEUE = Path("/store/consumequeue/T/0/00000000000000000000")
@@ -231,3 +232,35 @@ def test_queues_that_are_gone_are_rebuilt_from_the_log() -> None:
     again = Harness(disk).open()
     for queue_id in range(3):
         assert again.bodies(queue_id=queue_id) == [str(number).encode() for number in range(queue_id, 30, 3)]
+
+
+@pytest.mark.parametrize("seed", range(4))
+def test_segments_that_recovery_drops_do_not_come_back_alone(seed: int) -> None:
+    """The first record is lost, so everything is dropped; then the power goes again, at any moment of that."""
+    for operation in range(1, 60):
+        life = Harness().open()
+        for _ in range(9):
+            life.put_flushed(bytes(1000))
+        files = memory(life).after_kill()
+        first = files.nodes[LOG]
+        assert first.data is not None
+        first.data[:200] = bytes(200)
+        first.durable = bytes(first.data)
+        left = operation
+
+        def fault(kind: str, path: Path) -> None:
+            nonlocal left
+            left -= 1
+            if left <= 0:
+                raise Crashed
+
+        files.fault = fault
+        try:
+            Harness(files).open()
+        except Crashed:
+            files = files.after_power_loss(Random(seed))
+            again = Harness(files).open()
+            assert (again.store.min_physical_offset, again.store.max_offset("T", 0)) == (0, 0)
+        else:
+            return
+    raise AssertionError("a start has not so many operations")

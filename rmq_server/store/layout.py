@@ -63,13 +63,40 @@ class StorePaths:
         )
 
 
+_ROCKSDB_CONFIG = ("topics", "subscriptionGroups", "consumerOffsets", "rdb")
+_ROCKSDB_ACCESS = ("users", "acls")
+_CONTROLLER_FILES = ("epochFileCheckpoint", "brokerIdentity")
+
+
 def refuse_other_engines(files: Files, paths: StorePaths) -> None:
-    """Raise UnsupportedStore for a directory whose queues another engine keeps."""
+    """Raise UnsupportedStore for a directory that another engine, or another mode of a Java broker, keeps."""
     if files.exists(paths.consumequeue / "CURRENT"):
         raise UnsupportedStore(
-            "the queues are kept in RocksDB (storeType=defaultRocksDB), which this store does not read",
+            "the queues are kept in RocksDB (storeType=defaultRocksDB), which this store does not read: "
+            "go on with a Java broker, or give another storePathRootDir",
             path=paths.consumequeue,
         )
+    for name in _ROCKSDB_CONFIG:
+        if files.list(paths.root / "config" / name):
+            raise UnsupportedStore(
+                "topics, groups or offsets are kept in RocksDB, which this broker does not read: go on with a Java "
+                "broker, or export them as JSON files with its tools and move the directory away",
+                path=paths.root / "config" / name,
+            )
+    for name in _ROCKSDB_ACCESS:
+        if files.list(paths.root / "config" / name):
+            raise UnsupportedStore(
+                "users and permissions are kept here, but access control is not supported yet, so that every client "
+                "could read and write: move the directory away if that is what you want",
+                path=paths.root / "config" / name,
+            )
+    for name in _CONTROLLER_FILES:
+        if files.exists(paths.root / name):
+            raise UnsupportedStore(
+                "the store belongs to a group that a controller manages (enableControllerMode=true), where another "
+                "broker may be the master: go on with a Java broker, or move the file away to leave the group",
+                path=paths.root / name,
+            )
     batch = paths.root / "batchconsumequeue"
     if any(entry.is_dir for entry in files.list(batch)):
         raise UnsupportedStore("topics of queue.type=BatchCQ are not supported", path=batch)

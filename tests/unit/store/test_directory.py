@@ -29,7 +29,9 @@ def stopped() -> MemoryFiles:
         ("commitlog/.DS_Store", "does not belong here"),
         ("commitlog/00000000000000000000.bak", "does not belong here"),
         ("consumequeue/T/0/tmp", "does not belong here"),
-        ("consumequeue/CURRENT", "RocksDB"),
+        ("consumequeue/CURRENT", "RocksDB.*give another storePathRootDir"),
+        ("brokerIdentity", "move the file away to leave the group"),
+        ("epochFileCheckpoint", "enableControllerMode"),
     ],
 )
 def test_alien_files_stop_the_start(path: str, sentence: str) -> None:
@@ -62,6 +64,27 @@ def test_topics_of_another_queue_type_stop_the_start() -> None:
     files.make_dirs(ROOT / "batchconsumequeue/T")
     with pytest.raises(UnsupportedStore, match="BatchCQ"):
         Harness(files).open()
+
+
+@pytest.mark.parametrize(
+    ("directory", "sentence"),
+    [
+        ("topics", "as JSON"),
+        ("subscriptionGroups", "as JSON"),
+        ("consumerOffsets", "as JSON"),
+        ("rdb", "as JSON"),
+        ("users", "every client could read and write"),
+        ("acls", "move the directory away"),
+    ],
+)
+def test_what_rocksdb_keeps_stops_the_start(directory: str, sentence: str) -> None:
+    files = stopped()
+    files.make_dirs(ROOT / "config" / directory)
+    Harness(files).open().store.close()
+    files.open(ROOT / "config" / directory / "CURRENT", create=True)
+    with pytest.raises(UnsupportedStore, match=sentence):
+        Harness(files).open()
+    assert not files.exists(ROOT / "abort")
 
 
 def test_an_empty_last_file_is_what_a_crash_leaves() -> None:

@@ -19,13 +19,16 @@ from tests.interop.peers.remoting import Answer, request
 OURS = "ours"
 """Instead of a version of Apache's."""
 
-_PULL, _QUERY_OFFSET, _UPDATE_OFFSET, _SEARCH_OFFSET, _MAX_OFFSET, _MIN_OFFSET = 11, 14, 15, 29, 30, 31
+_PULL, _QUERY_MESSAGE, _QUERY_OFFSET, _UPDATE_OFFSET, _SEARCH_OFFSET = 11, 12, 14, 15, 29
+_MAX_OFFSET, _MIN_OFFSET, _VIEW_MESSAGE_BY_ID = 30, 31, 33
 _NOT_FOUND = 22
+MOST_BY_KEY = 64
 _SUBSCRIPTION_IN_REQUEST = 4
 _NEIGHBOURS = (-2, 1)
 _STOP_S = 60
 
 Queue = tuple[str, int]
+Nameserver = tuple[Program, int]
 
 SETTINGS: Mapping[str, str | int | bool] = {
     "mappedFileSizeCommitLog": 65_536,
@@ -55,11 +58,11 @@ class Contents(NamedTuple):
 class OneStore:
     """The directory, the settings and the addresses, which stay; brokers come and go."""
 
-    def __init__(self, directory: Path, namesrv: Program, namesrv_port: int, **settings: str | int | bool) -> None:
+    def __init__(self, directory: Path, namesrv: Nameserver, **settings: str | int | bool) -> None:
         self.directory = directory
         self.root = directory / "store"
-        self.namesrv = f"127.0.0.1:{namesrv_port}"
-        self._namesrv = namesrv, namesrv_port
+        self.namesrv = f"127.0.0.1:{namesrv[1]}"
+        self._namesrv = namesrv
         self._settings = {**SETTINGS, **settings}
         self.port = free_port(_NEIGHBOURS)
         self.broker = f"127.0.0.1:{self.port}"
@@ -79,20 +82,25 @@ class OneStore:
                 assert status == (0 if who == OURS else 143), program.report()
                 assert not (self.root / "abort").exists(), f"{who} stopped in order but left abort\n{program.report()}"
 
-    def copy(self, name: str) -> "OneStore":
-        """The same store once more, to do something else with it; times of files stay."""
-        twin = OneStore(self.directory.parent / name, *self._namesrv)
-        twin._settings = self._settings
-        twin.port, twin.broker = self.port, self.broker
+    def copy(self, name: str, namesrv: Nameserver | None = None) -> "OneStore":
+        """The same store once more, to do something else with it; times of files stay.
+
+        namesrv: another one, when both are served at the same time.
+        """
+        twin = OneStore(self.directory.parent / name, namesrv or self._namesrv, **self._settings)
         shutil.copytree(self.root, twin.root)
         return twin
 
     def contents(self, topics: Mapping[str, int], group: str) -> Contents:
         """Everything of the first so many queues of some topics."""
+        bounds = self.bounds(topics)
+        records = {queue: self._records(queue, group, *bounds[queue]) for queue in bounds}
+        return Contents(bounds, records, {queue: self.committed(queue, group) for queue in bounds})
+
+    def bounds(self, topics: Mapping[str, int]) -> dict[Queue, tuple[int, int]]:
+        """Where the queues begin and end."""
         queues = [(topic, queue_id) for topic, count in topics.items() for queue_id in range(count)]
-        bounds = {queue: (self._offset(_MIN_OFFSET, queue), self._offset(_MAX_OFFSET, queue)) for queue in queues}
-        records = {queue: self._records(queue, group, *bounds[queue]) for queue in queues}
-        return Contents(bounds, records, {queue: self.committed(queue, group) for queue in queues})
+        return {queue: (self._offset(_MIN_OFFSET, queue), self._offset(_MAX_OFFSET, queue)) for queue in queues}
 
     def committed(self, queue: Queue, group: str) -> int | None:
         """The offset that a group committed."""
@@ -108,6 +116,22 @@ class OneStore:
     def search(self, queue: Queue, timestamp_ms: int) -> int:
         """The first message of a queue stored at or after a time."""
         return int(_good(self._ask(_SEARCH_OFFSET, {**_of(queue), "timestamp": timestamp_ms})).fields["offset"])
+
+    def by_id(self, physical_offset: int) -> bytes:
+        """The record that an offset message id names."""
+        return _good(self._ask(_VIEW_MESSAGE_BY_ID, {"offset": physical_offset})).body
+
+    def by_key(self, topic: str, key: str) -> list[bytes]:
+        """The records that are indexed under a key, MOST_BY_KEY at most."""
+        query: dict[str, str | int] = {
+            "topic": topic,
+            "key": key,
+            "maxNum": MOST_BY_KEY,
+            "beginTimestamp": 0,
+            "endTimestamp": 1 << 60,
+        }
+        answer = self._ask(_QUERY_MESSAGE, query)
+        return [] if answer.code == _NOT_FOUND else [answer.body[start:end] for start, end in split(answer.body)]
 
     def _ask(self, code: int, fields: Mapping[str, str | int]) -> Answer:
         return request(self.broker, code, fields)
@@ -147,6 +171,12 @@ class OneStore:
     def _routed(self, program: Program) -> bool:
         program.check_running()
         return has_route(self.namesrv, "TBW102")
+
+
+def files(root: Path) -> set[str]:
+    """The paths of all that derives from the log and is not the configuration, and of the log."""
+    folders = ("commitlog", "consumequeue", "index")
+    return {str(path.relative_to(root)) for name in folders for path in (root / name).rglob("*") if path.is_file()}
 
 
 def entries(root: Path) -> dict[str, bytes]:

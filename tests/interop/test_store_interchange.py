@@ -1,32 +1,41 @@
 """A user stops one broker and starts the other on the same directory: nothing is missing, nothing is twice.
 
 The letters are those of the acceptance test of the store format: A Java writes first, B we write first, C rebuilt
-queues, D kill -9, E what a crash leaves behind the end, H configuration files.
+queues, D kill -9, E what a crash leaves behind the end, G retention, H configuration files.
 """
 
 import json
+import os
 import random
 import shutil
 import time
-from collections.abc import Iterator
+from collections import defaultdict
+from collections.abc import Callable, Iterator
+from contextlib import ExitStack
+from functools import partial
 from pathlib import Path
 
 import msgspec
 import pytest
 
 import rmq_client
+from protocol.message import decode_properties
 from protocol.record import Record, pack, unpack
 from tests.interop.one_store import (
+    MOST_BY_KEY,
     OURS,
     Contents,
+    Nameserver,
     OneStore,
+    Queue,
     continues,
     entries,
+    files,
     loosely,
     spoil,
 )
 from tests.interop.ours import our_namesrv
-from tests.interop.peers import LAST_4X, REFERENCE, Cluster, Program
+from tests.interop.peers import LAST_4X, REFERENCE, Cluster, Program, until
 from tests.support.ledger import Load, check_ledger
 
 TOPICS = {"Orders": 3, "Refunds": 1}
@@ -40,14 +49,21 @@ both_versions = pytest.mark.parametrize("apache_version", [REFERENCE, LAST_4X])
 
 
 @pytest.fixture(scope="module")
-def namesrv(tmp_path_factory: pytest.TempPathFactory) -> Iterator[tuple[Program, int]]:
+def namesrv(tmp_path_factory: pytest.TempPathFactory) -> Iterator[Nameserver]:
     with our_namesrv(tmp_path_factory.mktemp("namesrv")) as running:
         yield running
 
 
 @pytest.fixture
-def store(tmp_path: Path, namesrv: tuple[Program, int]) -> OneStore:
-    return OneStore(tmp_path / "broker", *namesrv)
+def namesrvs(tmp_path: Path) -> Iterator[Callable[[str], Nameserver]]:
+    """Starts further nameservers, for stores that are served at the same time."""
+    with ExitStack() as stack:
+        yield lambda name: stack.enter_context(our_namesrv(tmp_path / f"namesrv-{name}"))
+
+
+@pytest.fixture
+def store(tmp_path: Path, namesrv: Nameserver) -> OneStore:
+    return OneStore(tmp_path / "broker", namesrv)
 
 
 async def write(store: OneStore, count: int, label: str) -> None:
@@ -99,6 +115,22 @@ def searched(store: OneStore, contents: Contents) -> list[int]:
     ]
 
 
+def check_lookups(store: OneStore, contents: Contents) -> None:
+    """By id and by key are found the messages that pulls find."""
+    indexed: defaultdict[tuple[str, str], set[bytes]] = defaultdict(set)
+    for (topic, _), records in contents.records.items():
+        for record in records:
+            properties = decode_properties(unpack(record).properties.decode())
+            for key in [properties["UNIQ_KEY"], *properties.get("KEYS", "").split()]:
+                indexed[topic, key].add(record)
+        for record in records[::7]:
+            assert store.by_id(unpack(record).physical_offset) == record
+    for (topic, key), expected in list(indexed.items())[::3]:
+        found = store.by_key(topic, key)
+        assert len(found) == min(len(expected), MOST_BY_KEY), key
+        assert set(found) <= expected, key
+
+
 async def fill(store: OneStore, cluster: Cluster, label: str) -> Contents:
     """Topics, messages and committed offsets in an empty store."""
     for topic, queues in TOPICS.items():
@@ -117,6 +149,7 @@ async def test_apache_goes_on_with_our_store(store: OneStore, apache_version: st
     assert has_rolled_over(store)
     with store.served_by(apache_version):
         assert seen(store) == ours
+        check_lookups(store, ours)
         if apache_version == REFERENCE:  # 4.x answers the nearest message, also an earlier one
             assert searched(store, ours) == times
         await write(store, 100, "apache")
@@ -126,6 +159,7 @@ async def test_apache_goes_on_with_our_store(store: OneStore, apache_version: st
         theirs = seen(store)
     with store.served_by(OURS):
         assert seen(store) == theirs
+        check_lookups(store, theirs)
         await write(store, 20, "ours-again")
         assert continues(theirs, seen(store))
 
@@ -140,6 +174,7 @@ async def test_we_go_on_with_apaches_store(store: OneStore, apache_version: str)
         assert pack(record) in theirs.records[record.topic, record.queue_id]
     with store.served_by(OURS):
         assert seen(store) == theirs
+        check_lookups(store, theirs)
         await write(store, 100, "ours")
         ours = seen(store)
         assert continues(theirs, ours)
@@ -147,6 +182,7 @@ async def test_we_go_on_with_apaches_store(store: OneStore, apache_version: str)
         ours = seen(store)
     with store.served_by(apache_version):
         assert seen(store) == ours
+        check_lookups(store, ours)
         await write(store, 20, "apache-again")
         assert continues(ours, seen(store))
 
@@ -161,6 +197,7 @@ async def test_both_rebuild_the_same_queues(store: OneStore, apache_version: str
         remove_derived(store)
         with store.served_by(who):
             assert seen(store) == contents
+            check_lookups(store, contents)
         assert {path: rebuilt for path, rebuilt in entries(store.root).items() if path in written} == written
 
 
@@ -189,11 +226,9 @@ def remove_derived(store: OneStore) -> None:
 
 @both_versions
 @pytest.mark.parametrize("flush", ["ASYNC_FLUSH", "SYNC_FLUSH"])
-async def test_kill_9_on_either_side(
-    tmp_path: Path, namesrv: tuple[Program, int], apache_version: str, flush: str
-) -> None:
+async def test_kill_9_on_either_side(tmp_path: Path, namesrv: Nameserver, apache_version: str, flush: str) -> None:
     """D: each takes over what the other left when it was killed under load."""
-    store = OneStore(tmp_path / "broker", *namesrv, flushDiskType=flush)
+    store = OneStore(tmp_path / "broker", namesrv, flushDiskType=flush)
     seed = time.time_ns() % 1_000_000
     print(f"seed {seed}")
     moments = random.Random(seed)
@@ -247,6 +282,54 @@ def next_record(like: Record, end: int) -> bytes:
     return pack(msgspec.structs.replace(like, physical_offset=end, body=bytes(range(256)) * 2))
 
 
+async def test_all_delete_the_same(tmp_path: Path, namesrv: Nameserver, namesrvs: Callable[[str], Nameserver]) -> None:
+    """G: of segments whose last write is long ago; the queues begin behind them, and the index files go with them."""
+    every_hour = ";".join(f"{hour:02}" for hour in range(24))
+    store = OneStore(tmp_path / "broker", namesrv, deleteWhen=every_hour, maxIndexNum=100)
+    with store.served_by(OURS) as cluster:
+        cluster.create_topic("Old", queues=1)
+        async with rmq_client.Producer("writers", namesrv=store.namesrv) as producer:
+            await producer.send("Old", b"the only one")
+        await fill(store, cluster, "ours")
+        await write(store, 50, "more")
+        contents = seen(store)
+    expired = sorted((store.root / "commitlog").iterdir())[:2]
+    for segment in expired:
+        os.utime(segment, times=(time.time() - 100 * 3600,) * 2)
+    expected = bounds_from(contents, int(expired[-1].name) + expired[-1].stat().st_size)
+    assert expected != contents.bounds
+    twins = {who: store.copy(who, namesrvs(who)) for who in (OURS, REFERENCE, LAST_4X)}
+    with ExitStack() as brokers:
+        for who, twin in twins.items():
+            brokers.enter_context(twin.served_by(who))
+        for who, twin in twins.items():  # not before a minute after the start
+            until(partial(has_bounds, twin, expected), seconds=150, what=f"{who} deletes")
+            # 4.x forgets the end of a queue of which nothing is left, until it starts again
+            assert twin.bounds({"Old": 1}) == {("Old", 0): (0 if who == LAST_4X else 1, 1)}
+        kept = {who: seen(twin) for who, twin in twins.items()}
+    assert kept[OURS] == kept[REFERENCE] == kept[LAST_4X]
+    left = {who: files(twin.root) for who, twin in twins.items()}
+    assert left[OURS] == left[REFERENCE] == left[LAST_4X]
+    assert left[OURS] < files(store.root)
+    for who, twin in twins.items():
+        with twin.served_by(REFERENCE if who == OURS else OURS):
+            assert seen(twin) == kept[OURS]
+            assert twin.bounds({"Old": 1}) == {("Old", 0): (1, 1)}
+
+
+def has_bounds(store: OneStore, expected: dict[Queue, tuple[int, int]]) -> bool:
+    return store.bounds(TOPICS) == expected
+
+
+def bounds_from(contents: Contents, physical_min: int) -> dict[Queue, tuple[int, int]]:
+    """Every queue from its first message that is at `physical_min` or behind it."""
+    bounds = {}
+    for queue, (_, high) in contents.bounds.items():
+        left = [record for record in map(unpack, contents.records[queue]) if record.physical_offset >= physical_min]
+        bounds[queue] = (left[0].queue_offset if left else high, high)
+    return bounds
+
+
 @both_versions
 @pytest.mark.parametrize("first", ["ours", "apache"])
 async def test_configuration_files_are_understood(store: OneStore, apache_version: str, first: str) -> None:
@@ -270,8 +353,8 @@ async def test_configuration_files_are_understood(store: OneStore, apache_versio
             kept = {member: value for member, value in entry.items() if member not in unknown}
             assert {member: after[kind][name].get(member) for member in kept} == kept, f"{kind}: {name}"
     assert set(after["topics"]) >= {"Five", "Six"}
-    files = [store.root / "config" / name for name in ("topics.json", "subscriptionGroup.json", "consumerOffset.json")]
-    whole = {path: path.read_bytes() for path in files}
+    paths = [store.root / "config" / name for name in ("topics.json", "subscriptionGroup.json", "consumerOffset.json")]
+    whole = {path: path.read_bytes() for path in paths}
     for who in sides:
         for path, content in whole.items():
             path.with_name(f"{path.name}.bak").write_bytes(content)

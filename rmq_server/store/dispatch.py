@@ -26,7 +26,7 @@ _SLICE_BYTES = 1 << 17
 _CALM_BYTES = 1 << 20
 """When the log grew by more since the last tick, senders have the processor, and what derives from it waits …"""
 _MOST_LAG_BYTES = 1 << 28
-"""… unless it is so far behind."""
+"""… and stays no further behind than that."""
 _NEAR_BYTES = 1 << 20  # what was written that little ago is in memory
 _LAST_SLICES = (1 << 30) // _SLICE_BYTES
 """What a stop still hands on; more than that is left to the next start, as upstream's 5 s do."""
@@ -98,9 +98,8 @@ class LogTail:
         """Go on in the following turns of the loop if there is something to do; asked ten times a second."""
         readable = self._readable()
         grown, self._seen = readable - self._seen, readable
-        if grown < _CALM_BYTES or self.lag > _MOST_LAG_BYTES:
-            self._until = readable
-            self._go_on()
+        self._until = readable if grown < _CALM_BYTES else readable - _MOST_LAG_BYTES
+        self._go_on()
 
     def step(self) -> bool:
         """Hand on one slice; says whether there is more that can be handed on now."""

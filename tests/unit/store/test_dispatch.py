@@ -212,3 +212,19 @@ def test_segments_that_retention_took_are_passed_over() -> None:
     life.tail.tick()
     life.turns()
     assert recorder.seen == [offset for offset in life.offsets if offset >= life.log.start]
+
+
+def test_behind_busy_senders_it_keeps_the_distance(monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setattr(dispatch, "_CALM_BYTES", 1000)
+    monkeypatch.setattr(dispatch, "_MOST_LAG_BYTES", 6000)
+    monkeypatch.setattr(dispatch, "_SLICE_BYTES", 600)
+    recorder = Recorder()
+    life = Life([], recorder)
+    for _ in range(10):
+        life.append([200] * 10)
+        life.tail.tick()
+        life.turns()
+    assert 5000 < life.tail.lag <= 6000
+    life.tail.tick()
+    life.turns()
+    assert recorder.seen == life.offsets

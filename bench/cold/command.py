@@ -90,7 +90,7 @@ def main(
                 "lag_ms": percentiles([value / 1000 for value in lag.values_ms])._asdict(),
                 "histogram": histogram(lag.values_ms, BOUNDS_MS),
                 "with_waiting_for_a_core_ms": max(lag.wall_ms),
-                "loop_read_bytes": lag.read_bytes,
+                "major_faults": lag.major_faults,
                 "load": msgspec.to_builtins(outcome),
             }
     finally:
@@ -128,7 +128,7 @@ async def _measure(config: StoreConfig, case: Case, seconds: float, per_s: int) 
 
 def _show(results: dict[str, dict[str, object]]) -> None:
     bounds = [f"< {bound}" for bound in BOUNDS_MS] + ["more"]
-    columns = ("case", *bounds, "longest", "with core", "loop read MiB", "send p50", "p99", "max", "pulled MiB/s")
+    columns = ("case", *bounds, "longest", "with core", "disk faults", "send p50", "p99", "max", "pulled MiB/s")
     rows = []
     for name, result in results.items():
         load = msgspec.convert(result["load"], Outcome)
@@ -137,8 +137,7 @@ def _show(results: dict[str, dict[str, object]]) -> None:
         sends = [f"{load.send_ms[at]:.2f}" for at in (0, 2, 4)]
         rate = load.pulled_bytes / MIB / load.seconds
         longest = f"{lag['high']:.1f}", f"{result['with_waiting_for_a_core_ms']:.1f}"
-        read = msgspec.convert(result["loop_read_bytes"], int) / MIB
-        rows.append((name, *counts, *longest, f"{read:.1f}", *sends, f"{rate:.0f}"))
+        rows.append((name, *counts, *longest, str(result["major_faults"]), *sends, f"{rate:.0f}"))
     table("Loop lag of the broker and latency of sends, ms", columns, rows)
     say("lag: by how much a timer of 1 ms woke late, less the time that the thread waited for a core")
-    say("with core: the longest one including that; loop read: what the loop's own thread had to read from disk")
+    say("with core: the longest one including that; disk faults: pages that the loop's own thread waited for")

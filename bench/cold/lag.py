@@ -1,7 +1,8 @@
 """How long a loop stands still: a timer that asks to be woken every millisecond.
 
 Other programs on the machine must not count, so the time that the loop's thread was ready and had no core is taken off;
-Linux keeps it per thread. Also what that thread read from disk: a loop that never waits for the disk reads nothing.
+Linux keeps it per thread. Also how often that thread met a page that was on disk only: pulls read through a mapping, so
+that is how a loop waits for the disk.
 Source: man 5 proc (schedstat: time spent waiting on a runqueue); man 2 getrusage (RUSAGE_THREAD)
 """
 
@@ -15,7 +16,6 @@ from pathlib import Path
 
 BOUNDS_MS = (1, 2, 5, 10, 20, 50)
 _PROBE_S = 0.001
-_BLOCK_BYTES = 512
 
 
 class Lag:
@@ -24,7 +24,7 @@ class Lag:
     def __init__(self) -> None:
         self.values_ms: list[float] = []
         self.wall_ms: list[float] = []
-        self.read_bytes = 0
+        self.major_faults = 0
 
 
 async def watch(lag: Lag) -> None:
@@ -32,7 +32,7 @@ async def watch(lag: Lag) -> None:
     clock = time.perf_counter
     schedule = Path(f"/proc/self/task/{threading.get_native_id()}/schedstat")
     fd = os.open(schedule, os.O_RDONLY)
-    before = _blocks_read()
+    before = _major_faults()
     try:
         while True:
             waited = _waited_s(fd)
@@ -42,7 +42,7 @@ async def watch(lag: Lag) -> None:
             lag.wall_ms.append(late * 1000)
             lag.values_ms.append(max(0.0, late - (_waited_s(fd) - waited)) * 1000)
     finally:
-        lag.read_bytes = (_blocks_read() - before) * _BLOCK_BYTES
+        lag.major_faults = _major_faults() - before
         os.close(fd)
 
 
@@ -58,5 +58,5 @@ def _waited_s(fd: int) -> float:
     return int(os.pread(fd, 100, 0).split()[1]) / 1e9
 
 
-def _blocks_read() -> int:
-    return resource.getrusage(resource.RUSAGE_THREAD).ru_inblock
+def _major_faults() -> int:
+    return resource.getrusage(resource.RUSAGE_THREAD).ru_majflt

@@ -180,7 +180,7 @@ class MessageStore:
             schedule=schedule,
             worker=self._background_worker,
         )
-        self._reader = QueueReader(self._log, config)
+        self._reader = QueueReader(self._log, config, clock.monotonic)
         self._flush_interval = config.flush_interval_ms / 1000
         self._flush_due = 0.0
         self._lock: Closeable | None = None

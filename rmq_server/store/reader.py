@@ -25,6 +25,10 @@ _iter_entries = ENTRY.iter_unpack
 _RECENT_BYTES = 64 << 20  # of the log: what this process wrote lately is taken to be in memory, without asking
 _AHEAD_BYTES = 1 << 20  # that a fetch goes beyond what was asked for
 _GAP_BYTES = 1 << 17
+_BLOCK_BYTES = 1 << 20  # of the log, asked about at once
+_TRUST_S = 1.0  # for so long the answer about a block holds
+_MAX_BLOCKS = 4096  # whose answers are remembered
+_MAX_SPAN_BYTES = 4 * _BLOCK_BYTES
 
 Accepts = Callable[[int], bool]
 
@@ -72,10 +76,13 @@ class QueueReader:
     """Reads queues of one store within the configured limits.
 
     opened_at: where the log ended when the store was opened; what was written since is in memory for a while.
+    monotonic: seconds, for how long an answer about the page cache is trusted.
     """
 
-    def __init__(self, log: CommitLog, config: StoreConfig) -> None:
+    def __init__(self, log: CommitLog, config: StoreConfig, monotonic: Callable[[], float]) -> None:
         self._log = log
+        self._monotonic = monotonic
+        self._blocks: dict[int, tuple[float, bool]] = {}  # number -> trusted until, is whole in memory
         self.opened_at = 0
         self._scan_entries = config.max_filter_message_bytes // ENTRY_BYTES
         self._in_memory = config.max_transfer_count_in_memory, config.max_transfer_bytes_in_memory
@@ -110,11 +117,14 @@ class QueueReader:
         )
         first = int.from_bytes(data[:8], "big")
         if first < self.opened_at or self._log.written - first > _RECENT_BYTES:
-            fetch = self._missing(islice(_iter_entries(data), result.next_offset - offset), accepts)
-            if fetch is not None and not may_block:
-                raise ColdRead(fetch)
-            if fetch is not None:
-                fetch()
+            count = result.next_offset - offset
+            last, size, _ = ENTRY.unpack_from(data, (count - 1) * ENTRY_BYTES)
+            if not self._are_blocks_cached(first, last + size):
+                fetch = self._missing(islice(_iter_entries(data), count), accepts)
+                if fetch is not None and not may_block:
+                    raise ColdRead(fetch)
+                if fetch is not None:
+                    fetch()
         return result
 
     def _missing(self, entries: Iterable[tuple[int, int, int]], accepts: Accepts | None) -> Callable[[], None] | None:
@@ -136,6 +146,27 @@ class QueueReader:
                     log.fetch(start, end)
 
         return fetch
+
+    def _are_blocks_cached(self, start: int, end: int) -> bool:
+        """Whether a short stretch of the log is in memory as a whole.
+
+        Asked once a second for each MiB: records of one queue lie scattered between those of others, and a question for
+        each of them costs 2 µs a message. False may also mean that it is not known.
+        """
+        if end - start > _MAX_SPAN_BYTES:
+            return False
+        now = self._monotonic()
+        for number in range(start // _BLOCK_BYTES, (end - 1) // _BLOCK_BYTES + 1):
+            until, is_cached = self._blocks.get(number, (0.0, False))
+            if until <= now:
+                if len(self._blocks) >= _MAX_BLOCKS:
+                    self._blocks.clear()
+                at = number * _BLOCK_BYTES
+                is_cached = self._log.is_cached(at, min(at + _BLOCK_BYTES, self._log.written))
+                self._blocks[number] = now + _TRUST_S, is_cached
+            if not is_cached:
+                return False
+        return True
 
     def _select(
         self,

@@ -24,7 +24,7 @@ _THREADS = 8
 class BackgroundSync:
     """Syncs queues and saves the checkpoint when they are due.
 
-    save:      writes and syncs an encoded checkpoint; runs on the worker.
+    save_job:  makes what writes and syncs an encoded checkpoint and the position that it stands for.
     on_failed: called when something could not be made durable.
     """
 
@@ -34,25 +34,27 @@ class BackgroundSync:
         queues: ConsumeQueueStore,
         worker: Worker,
         *,
-        save: Callable[[bytes], None],
+        save_job: Callable[[bytes, int], Callable[[], None]],
         on_failed: Callable[[Exception], None],
     ) -> None:
         self.checkpoint = Checkpoint()
         self.dispatched_ms = 0  # store time of the last message whose entry is written
+        self.dispatched_end = 0  # where its record ends
         self._queues = queues
         self._worker = worker
-        self._save = save
+        self._save_job = save_job
         self._on_failed = on_failed
         self._least_bytes = config.consumequeue_flush_least_pages * PAGE_BYTES
         self._interval = config.consumequeue_flush_interval_ms / 1000
         self._thorough_interval = config.consumequeue_flush_thorough_interval_ms / 1000
         self._due: deque[ConsumeQueue] = deque()
         self._running_since_ms: int | None = None
-        self._saved = b""
+        self._running_from = 0
+        self._saved: tuple[bytes, int] | None = None
         self._queues_due = self._thorough_due = self._checkpoint_due = 0.0
 
-    def tick(self, now: float, flushed_ms: int) -> None:
-        """Start what is due. flushed_ms: store time of the last record that is durable in the CommitLog."""
+    def tick(self, now: float, flushed_ms: int, flushed: int) -> None:
+        """Start what is due. flushed_ms, flushed: store time, and end, of the last record durable in the CommitLog."""
         if now >= self._queues_due and not self._due and self._running_since_ms is None:
             self._queues_due = now + self._interval
             thorough = now >= self._thorough_due
@@ -63,20 +65,20 @@ class BackgroundSync:
             self._sync_some()
         if now >= self._checkpoint_due:
             self._checkpoint_due = now + _CHECKPOINT_SECONDS
-            self._advance(flushed_ms)
-            encoded = self.checkpoint.encode()
-            if encoded != self._saved:
-                self._saved = encoded
-                self._worker.submit(lambda: self._save(encoded), self._checkpoint_saved)
+            position = self._advance(flushed_ms, flushed)
+            due = self.checkpoint.encode(), position
+            if due != self._saved:
+                self._saved = due
+                self._worker.submit(self._save_job(*due), self._checkpoint_saved)
 
-    def finish(self, flushed_ms: int) -> None:
+    def finish(self, flushed_ms: int, flushed: int) -> None:
         """Make everything durable now; the worker has nothing left to do."""
         due = list(self._queues.unsynced())
         _run_all([queue.sync_job() for queue in due])
         for queue in due:
             queue.unsynced_since_ms = None
-        self._advance(flushed_ms)
-        self._save(self.checkpoint.encode())
+        position = self._advance(flushed_ms, flushed)
+        self._save_job(self.checkpoint.encode(), position)()
 
     def _sync_some(self) -> None:
         """Sync the next of the queues that are due; a few at a time, so that the worker has time for others."""
@@ -84,6 +86,7 @@ class BackgroundSync:
         if not some:
             return
         self._running_since_ms = min(_since(queue) for queue in some)
+        self._running_from = min(queue.unsynced_from for queue in some)
         jobs = [queue.sync_job() for queue in some]
         for queue in some:
             queue.unsynced_since_ms = None
@@ -102,7 +105,7 @@ class BackgroundSync:
 
     def _checkpoint_saved(self, error: Exception | None) -> None:
         if isinstance(error, NoSpace):
-            self._saved = b""  # nothing is lost: the old one is still right, and the next one will be tried
+            self._saved = None  # nothing is lost: the old one is still right, and the next one will be tried
         else:
             self._done(error)
 
@@ -110,13 +113,18 @@ class BackgroundSync:
         if error is not None:
             self._on_failed(error)
 
-    def _advance(self, flushed_ms: int) -> None:
-        since = [_since(queue) for queue in self._queues.unsynced()]
+    def _advance(self, flushed_ms: int, flushed: int) -> int:
+        """Bring the marks up to date, and say up to where in the CommitLog records and entries are durable."""
+        unsynced = list(self._queues.unsynced())
+        since = [_since(queue) for queue in unsynced]
+        positions = [flushed, self.dispatched_end, *[queue.unsynced_from for queue in unsynced]]
         if self._running_since_ms is not None:
             since.append(self._running_since_ms)
+            positions.append(self._running_from)
         marks = self.checkpoint
         marks.physic_timestamp_ms = max(marks.physic_timestamp_ms, flushed_ms)
         marks.logics_timestamp_ms = max(marks.logics_timestamp_ms, min(since) - 1 if since else self.dispatched_ms)
+        return min(positions)
 
 
 def _run_all(jobs: Sequence[Callable[[], None]]) -> None:

@@ -57,6 +57,7 @@ class ConsumeQueue:
         "tags_codes",
         "topic",
         "unsynced_bytes",
+        "unsynced_from",
         "unsynced_since_ms",
     )
 
@@ -72,9 +73,13 @@ class ConsumeQueue:
         self.physical_end = 0  # where the last message ends in the CommitLog; kept during recovery only
         self.unsynced_bytes = 0
         self.unsynced_since_ms: int | None = None  # store time of the first message whose entry may not be on disk
+        self.unsynced_from = 0  # an offset of the CommitLog that is not behind that message
 
-    def write(self, since_ms: int) -> None:
-        """Write the buffer, whose first message was stored at `since_ms`; what fails stays there."""
+    def write(self, since_ms: int, since: int = 0) -> None:
+        """Write the buffer; what fails stays there.
+
+        since_ms, since: store time of its first message, and its offset in the CommitLog or one before it.
+        """
         start = self._written * ENTRY_BYTES
         buffer = self.buffer
         size = done = len(buffer)
@@ -92,6 +97,7 @@ class ConsumeQueue:
         self.unsynced_bytes += size
         if self.unsynced_since_ms is None:
             self.unsynced_since_ms = since_ms
+            self.unsynced_from = since
 
     def read(self, offset: int, count: int) -> bytes:
         """Up to `count` written entries of the file that holds entry `offset`."""
@@ -263,7 +269,7 @@ class ConsumeQueue:
         if file is not None:
             changed |= file.erase(end * ENTRY_BYTES)
         if changed:
-            self.unsynced_since_ms = 0
+            self.unsynced_since_ms = self.unsynced_from = 0
             self.unsynced_bytes += self.files.file_bytes
         self.next_offset = self._written = end
         if last is None and end * ENTRY_BYTES > self.files.start:
@@ -348,16 +354,18 @@ class ConsumeQueueStore:
         if len(queue.buffer) >= _REBUILD_BUFFER:
             queue.write(0)
 
-    def settle(self, physical_min: int, durable_until_ms: int) -> None:
+    def settle(self, physical_min: int, durable_until_ms: int, durable_end: int = 0) -> None:
         """End recovery: write what was rebuilt, and show readers what is there.
 
-        durable_until_ms: entries of messages stored until then were on disk already.
+        durable_until_ms, durable_end: entries of messages stored until then, or before that offset of the CommitLog,
+        were on disk already.
         """
         for queue in self.queues.values():
             if queue.buffer:
                 queue.write(0)
             if queue.unsynced_since_ms is not None:
                 queue.unsynced_since_ms = durable_until_ms
+                queue.unsynced_from = durable_end
             queue.correct_min(physical_min)
             queue.max_offset = queue.cached_from = queue.next_offset
 

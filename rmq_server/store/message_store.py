@@ -16,7 +16,7 @@ import asyncio
 import os
 from collections import deque
 from collections.abc import Callable, Iterator, Sequence
-from contextlib import ExitStack
+from contextlib import ExitStack, suppress
 from itertools import islice
 from typing import NamedTuple
 
@@ -27,7 +27,7 @@ from protocol.flags import MessageSysFlag
 from protocol.record import CorruptRecord, Record, inspect
 from rmq_server.core.clock import Clock
 from rmq_server.store.background import BackgroundSync
-from rmq_server.store.checkpoint import load_checkpoint, save_checkpoint
+from rmq_server.store.checkpoint import ReplayMark, load_checkpoint, load_mark, save_checkpoint
 from rmq_server.store.commitlog import CommitLog
 from rmq_server.store.config import FlushDiskType, StoreConfig
 from rmq_server.store.consumequeue import NOT_QUEUED, ConsumeQueue, ConsumeQueueStore, TagsCodeOf
@@ -155,7 +155,7 @@ class MessageStore:
             config,
             self._queues,
             worker,
-            save=lambda encoded: save_checkpoint(files, self.paths.checkpoint, encoded),
+            save_job=self._checkpoint_job,
             on_failed=self._fail,
         )
         self._retention = Retention(
@@ -187,7 +187,7 @@ class MessageStore:
         self._refusal: StoreError | None = StoreClosed("the store is not open")
         self._defect: Exception | None = None
         self._turn_open = False
-        self._turn_ms = self._last_ms = 0
+        self._turn_ms = self._turn_start = self._last_ms = 0
         self._touched: list[ConsumeQueue] = []
         self._turns: deque[_Turn] = deque()
 
@@ -249,7 +249,7 @@ class MessageStore:
             self._flush_due = now + self._flush_interval
             self._commit.request(self._log.written, self._last_ms)
         if self.failure is None:
-            self._background.tick(now, self._commit.flushed_ms)
+            self._background.tick(now, self._commit.flushed_ms, self._commit.flushed)
             self._retention.tick(now)
             prepare = self._log.prepare()
             if prepare is not None:
@@ -290,7 +290,7 @@ class MessageStore:
         queue.tags_codes.append(tags_code)
         queue.next_offset = queue_offset + 1
         if not self._turn_open:
-            self._open_turn(now)
+            self._open_turn(now, start)
         return PutResult(queue_offset, start, end)
 
     def put_batch(self, records: Sequence[Record], tags_codes: Sequence[int], *, deferred: bool = False) -> PutResult:
@@ -322,7 +322,7 @@ class MessageStore:
             queue.push(record.physical_offset, stop - record.physical_offset, tags_code)
         queue.tags_codes.extend(tags_codes)
         if not self._turn_open:
-            self._open_turn(now)
+            self._open_turn(now, start)
         return PutResult(first, start, end)
 
     def write_out(self) -> None:
@@ -480,7 +480,8 @@ class MessageStore:
             make_durable_dirs(self._files, directory)
         crashed = self._files.exists(self.paths.abort)
         marks = self._background.checkpoint = load_checkpoint(self._files, self.paths.checkpoint)
-        found = self.recovery = recover(self._log, self._queues, marks, crashed=crashed)
+        mark = load_mark(self._files, self.paths.checkpoint)
+        found = self.recovery = recover(self._log, self._queues, marks, mark, crashed=crashed)
         self._log.begin()
         self._reader.opened_at = found.end
         self._log.segments.sync_job(found.scanned_from, found.end + 1)()
@@ -493,6 +494,7 @@ class MessageStore:
         self._files.sync_dir(self.paths.root)
         self._last_ms = max(marks.physic_timestamp_ms, found.last_timestamp_ms)
         self._background.dispatched_ms = max(marks.logics_timestamp_ms, found.last_timestamp_ms)
+        self._background.dispatched_end = found.end
         self._commit.start_at(found.end, self._last_ms)
         if self.config.message_index:
             self._index.load(self._log, marks.index_timestamp_ms if crashed else None)
@@ -509,12 +511,25 @@ class MessageStore:
         self._tail.finish()
         self._index.finish()
         self._background.checkpoint.index_timestamp_ms = self._index.synced_ms
-        self._background.finish(self._last_ms)
+        self._background.finish(self._last_ms, self._commit.flushed)
         try:
             self._files.remove(self.paths.abort)
             self._files.sync_dir(self.paths.root)
         except OSError as error:
             raise from_os_error(error, self.paths.abort) from error
+
+    def _checkpoint_job(self, encoded: bytes, position: int) -> Callable[[], None]:
+        """What saves the checkpoint; records before `position` and their entries are durable. For the flush thread."""
+        segment = self._log.segments.find(position - 1)
+
+        def save() -> None:
+            mark = None
+            if segment is not None:
+                with suppress(StoreError):  # retention may have deleted it: the next crash start then reads more
+                    mark = ReplayMark.at(position, segment)
+            save_checkpoint(self._files, self.paths.checkpoint, encoded, mark)
+
+        return save
 
     def _release(self) -> None:
         with ExitStack() as stack:
@@ -535,7 +550,7 @@ class MessageStore:
             self._write_through(record.physical_offset)
         self._last_ms = now
         if not self._turn_open:
-            self._open_turn(now)
+            self._open_turn(now, record.physical_offset)
         return PutResult(0, record.physical_offset, end)
 
     def _write_through(self, start: int) -> None:
@@ -548,9 +563,10 @@ class MessageStore:
                 self._fail(error)
             raise
 
-    def _open_turn(self, now_ms: int) -> None:
+    def _open_turn(self, now_ms: int, start: int) -> None:
         self._turn_open = True
         self._turn_ms = now_ms
+        self._turn_start = start
         self._schedule(self._end_turn)
 
     def _end_turn(self) -> None:
@@ -561,7 +577,7 @@ class MessageStore:
         try:
             self._log.write_out()
             for queue in touched:
-                queue.write(self._turn_ms)
+                queue.write(self._turn_ms, self._turn_start)
         except StoreError as error:
             self._stall(error)
             return
@@ -570,6 +586,7 @@ class MessageStore:
             self._refusal = None
         self._touched = []
         self._background.dispatched_ms = self._last_ms
+        self._background.dispatched_end = self._log.written
         arrivals = []
         for queue in touched:
             arrivals.append(Arrival(queue.topic, queue.queue_id, queue.next_offset, queue.tags_codes))

@@ -1,19 +1,20 @@
 """Start: find the end of the CommitLog, and make the queues agree with it.
 
 After a clean stop the queues are complete, so the scan starts at the last message that any queue knows. After a crash
-it starts at the last segment whose first record is known to be durable (checkpoint); what the queues say about that
-part is not trusted but rebuilt: a torn page may have left an entry without its tags code.
+it starts at the position that the checkpoint's mark names, or, when the mark is stale, at the last segment whose first
+record is known to be durable (checkpoint); what the queues say about that part is not trusted but rebuilt: a torn page
+may have left an entry without its tags code.
 
-Differs: upstream does not compare physicalOffset with the position, takes a record for whole whose properties were lost
-(only the body has a checksum), does not erase stale bytes after the end, and after
+Differs: upstream always starts at a segment, does not compare physicalOffset with the position, takes a record for
+whole whose properties were lost (only the body has a checksum), does not erase stale bytes after the end, and after
 a crash keeps the entries that the queues have.
 Source: apache/rocketmq: store/.../CommitLog.java (recoverNormally, recoverAbnormally), DefaultMessageStore.java
 """
 
 from dataclasses import dataclass
 
-from protocol.record import RecordFacts
-from rmq_server.store.checkpoint import Checkpoint
+from protocol.record import CorruptRecord, RecordFacts, inspect_fast
+from rmq_server.store.checkpoint import Checkpoint, ReplayMark
 from rmq_server.store.commitlog import CommitLog
 from rmq_server.store.consumequeue import ConsumeQueue, ConsumeQueueStore
 
@@ -32,11 +33,13 @@ class Recovery:
     last_timestamp_ms: int
 
 
-def recover(log: CommitLog, queues: ConsumeQueueStore, checkpoint: Checkpoint, *, crashed: bool) -> Recovery:
+def recover(
+    log: CommitLog, queues: ConsumeQueueStore, checkpoint: Checkpoint, mark: ReplayMark | None = None, *, crashed: bool
+) -> Recovery:
     """Bring log and queues to a common end; syncing is left to the caller."""
     log.segments.load()
     if crashed:
-        start = _crash_start(log, checkpoint.min_timestamp_ms)
+        start = _crash_start(log, checkpoint.min_timestamp_ms, mark)
         queues.load(start, lambda queue, physical, size: _holds(log, queue, physical, size))
     else:
         queues.load(None)
@@ -56,7 +59,7 @@ def recover(log: CommitLog, queues: ConsumeQueueStore, checkpoint: Checkpoint, *
     for queue in queues.queues.values():
         if queue.physical_end > end:
             queue.truncate(end)
-    queues.settle(log.start, checkpoint.min_timestamp_ms)
+    queues.settle(log.start, checkpoint.min_timestamp_ms, min(start, end))
     return Recovery(crashed, start, end, records, timestamp)
 
 
@@ -64,7 +67,7 @@ def _holds(log: CommitLog, queue: ConsumeQueue, physical: int, size: int) -> boo
     """Whether an entry of a queue points to a record of that queue; of what retention deleted nothing is known."""
     if physical < log.start:
         return physical > 0
-    facts = _first_record(log, physical)
+    facts = _record_of(log, physical, size)
     return facts is not None and (facts.topic, facts.queue_id, facts.size) == (queue.topic, queue.queue_id, size)
 
 
@@ -74,7 +77,9 @@ def _looks_torn(facts: RecordFacts) -> bool:
     return tail.endswith(b"\0") or (len(tail) >= _SECTOR_BYTES and _LOST_SECTOR in tail)
 
 
-def _crash_start(log: CommitLog, durable_until_ms: int) -> int:
+def _crash_start(log: CommitLog, durable_until_ms: int, mark: ReplayMark | None) -> int:
+    if mark is not None and mark.is_of(log.segments):
+        return mark.position
     for segment in reversed(log.segments.run):
         first = _first_record(log, segment.start)
         if first is not None and 0 < first.store_timestamp_ms <= durable_until_ms:
@@ -95,6 +100,18 @@ def _clean_start(log: CommitLog, queues: ConsumeQueueStore) -> int:
         if segment.start <= known.physical_end and _first_record(log, segment.start) is not None:
             return segment.start
     return log.start
+
+
+def _record_of(log: CommitLog, start: int, size: int) -> RecordFacts | None:
+    """The record of a size that starts somewhere; its body is not looked at: a damaged one keeps its place."""
+    segment = log.segments.find(start)
+    if segment is None or not 0 < size <= segment.end - start:
+        return None
+    try:
+        facts = inspect_fast(segment.read(size, start), 0, False)
+    except CorruptRecord:
+        return None
+    return facts if facts.physical_offset == start else None
 
 
 def _first_record(log: CommitLog, start: int) -> RecordFacts | None:

@@ -4,6 +4,8 @@ What was acknowledged durable is there, in order, once; nothing half-written is 
 taken back; what a killed process had stored is there even without a flush; each message is found by its key, once.
 """
 
+from collections.abc import Iterator
+from pathlib import Path
 from random import Random
 
 from hypothesis import settings
@@ -11,14 +13,17 @@ from hypothesis import strategies as st
 from hypothesis.stateful import RuleBasedStateMachine, initialize, invariant, precondition, rule
 
 from protocol.hashing import tags_code
-from protocol.record import unpack
+from protocol.record import MAGIC_BLANK, RECORD_MAGICS, prefix, unpack
+from rmq_server.store.checkpoint import load_mark
 from rmq_server.store.config import FlushDiskType
 from rmq_server.store.errors import NoSpace, StoreError
 from rmq_server.store.flush import FlushResult
+from rmq_server.store.layout import ENTRY
 from rmq_server.store.reader import GetStatus
 from tests.unit.store.harness import Harness, joined, record
 from tests.unit.store.memory_files import SECTOR, Crashed, MemoryFiles
 
+CHECKPOINT = Path("/store/checkpoint")
 TAG_A = tags_code("TagA")
 QUEUES = [("T", 0), ("T", 1), ("%RETRY%g", 0)]
 SIZES = st.sampled_from([0, 1, 40, 300, 900, 2500])
@@ -30,6 +35,19 @@ def keyed(body: bytes) -> bytes:
     """Properties with a tag and two keys, by the number that each body begins with."""
     number = int(body[: body.index(b":")])
     return b"TAGS\1TagA\2KEYS\1a%d b%d\2" % (number, number)
+
+
+def records_before(log: dict[int, bytes], position: int) -> Iterator[tuple[int, int]]:
+    """Physical offset and size of each record in segments."""
+    for start, data in sorted(log.items()):
+        at = 0
+        while start + at < position:
+            size, magic = prefix(data, at)
+            if magic == MAGIC_BLANK:
+                break
+            assert magic in RECORD_MAGICS
+            yield start + at, size
+            at += size
 
 
 class StoreModel(RuleBasedStateMachine):
@@ -164,6 +182,29 @@ class StoreModel(RuleBasedStateMachine):
             assert bodies == self.of(queue)[: len(bodies)]
             assert len(bodies) == self.life.store.max_offset(*queue) >= self.seen[queue]
             self.seen[queue] = len(bodies)
+
+    @invariant()
+    def the_mark_is_true(self) -> None:
+        """Records before it, and all their entries, would survive a power loss."""
+        mark = load_mark(self.disk, CHECKPOINT) if hasattr(self, "life") else None
+        if mark is None:
+            return
+        log, entries = {}, []
+        for path, node in self.disk.nodes.items():
+            if node.data is None or path.parts[2] not in ("commitlog", "consumequeue"):
+                continue
+            durable = node.durable if path in self.disk.durable_names else b""
+            if path.parts[2] == "commitlog":
+                log[int(path.name)] = durable
+                end = mark.position - int(path.name)
+                assert end <= 0 or durable[:end] == node.data[:end]
+            else:
+                written = [entry[:2] for entry in ENTRY.iter_unpack(node.data) if entry[1]]
+                assert {entry for entry in written if entry[0] < mark.position} <= {
+                    entry[:2] for entry in ENTRY.iter_unpack(durable)
+                }
+                entries += [entry for entry in written if entry[0] < mark.position]
+        assert sorted(entries) == list(records_before(log, mark.position))
 
     @property
     def disk(self) -> MemoryFiles:

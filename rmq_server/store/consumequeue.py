@@ -24,7 +24,7 @@ from rmq_server.store.layout import ENTRY, ENTRY_BYTES, PRE_BLANK, PRE_BLANK_SIZ
 from rmq_server.store.mapped_file import MappedFile, OpenFiles
 from rmq_server.store.mapped_file_queue import MappedFileQueue
 
-_REBUILD_BUFFER = 1 << 16
+REBUILD_BUFFER = 1 << 16
 _MAX_GAP = 1_000_000
 _RECENT_ENTRIES = 1 << 15
 _FETCH_BYTES = 1 << 17
@@ -351,7 +351,7 @@ class ConsumeQueueStore:
                 return
         queue.push(facts.physical_offset, facts.size, self._tags_code_of(facts))
         queue.physical_end = end
-        if len(queue.buffer) >= _REBUILD_BUFFER:
+        if len(queue.buffer) >= REBUILD_BUFFER:
             queue.write(0)
 
     def settle(self, physical_min: int, durable_until_ms: int, durable_end: int = 0) -> None:

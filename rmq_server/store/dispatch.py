@@ -31,10 +31,10 @@ _NEAR_BYTES = 1 << 20  # what was written that little ago is in memory
 _LAST_SLICES = (1 << 30) // _SLICE_BYTES
 """What a stop still hands on; more than that is left to the next start, as upstream's 5 s do."""
 
-_SEPARATOR = PROPERTY_SEPARATOR.encode()
-_SEPARATOR_BYTE = ord(PROPERTY_SEPARATOR)
+SEPARATOR = PROPERTY_SEPARATOR.encode()
+SEPARATOR_BYTE = ord(PROPERTY_SEPARATOR)
 _KEY_SEPARATOR = KEY_SEPARATOR.encode()
-_TAGS = f"{PropertyName.TAGS}\x01".encode()
+TAGS = f"{PropertyName.TAGS}\x01".encode()
 _UNIQ_KEY = f"{PropertyName.UNIQ_KEY}\x01".encode()
 _KEYS = f"{PropertyName.KEYS}\x01".encode()
 
@@ -210,7 +210,7 @@ def tags_code_of_record(facts: RecordFacts) -> int:
 
 def tag_of(properties: bytes) -> str | None:
     """The tag in a properties text; of several the last counts."""
-    return _text(_last_value(properties, _TAGS))
+    return _text(_last_value(properties, TAGS))
 
 
 def unique_key_of(properties: bytes) -> str | None:
@@ -241,8 +241,8 @@ def _last_value(properties: bytes, head: bytes) -> bytes | None:
     end = len(properties)
     while (at := properties.rfind(head, 0, end)) >= 0:
         value = at + len(head)
-        if at == 0 or properties[at - 1] == _SEPARATOR_BYTE:
-            stop = properties.find(_SEPARATOR, value)
+        if at == 0 or properties[at - 1] == SEPARATOR_BYTE:
+            stop = properties.find(SEPARATOR, value)
             text = properties[value : len(properties) if stop < 0 else stop]
             if text:
                 return text

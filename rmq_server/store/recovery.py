@@ -17,9 +17,7 @@ from protocol.record import CorruptRecord, RecordFacts, inspect_fast
 from rmq_server.store.checkpoint import Checkpoint, ReplayMark
 from rmq_server.store.commitlog import CommitLog
 from rmq_server.store.consumequeue import ConsumeQueue, ConsumeQueueStore
-
-_SECTOR_BYTES = 512
-_LOST_SECTOR = bytes(_SECTOR_BYTES)
+from rmq_server.store.replay import Replay
 
 
 @dataclass(frozen=True, slots=True)
@@ -44,17 +42,8 @@ def recover(
     else:
         queues.load(None)
         start = _clean_start(log, queues)
-    scan = log.scan(start)
-    records, timestamp, end = 0, 0, None
-    for facts in scan:
-        if crashed and _looks_torn(facts) and facts.store_timestamp_ms > checkpoint.min_timestamp_ms:
-            end = facts.physical_offset
-            break
-        queues.replay(facts)
-        records += 1
-        timestamp = facts.store_timestamp_ms
-    if end is None:
-        end = scan.end
+    replay = Replay(log, queues, torn_after_ms=checkpoint.min_timestamp_ms if crashed else None)
+    records, timestamp, end = replay.run(start)
     log.reset(end)
     for queue in queues.queues.values():
         if queue.physical_end > end:
@@ -69,12 +58,6 @@ def _holds(log: CommitLog, queue: ConsumeQueue, physical: int, size: int) -> boo
         return physical > 0
     facts = _record_of(log, physical, size)
     return facts is not None and (facts.topic, facts.queue_id, facts.size) == (queue.topic, queue.queue_id, size)
-
-
-def _looks_torn(facts: RecordFacts) -> bool:
-    """Whether the end of a record, which no checksum covers, was lost: sectors that never reached the disk are zero."""
-    tail = facts.properties or facts.topic.encode()
-    return tail.endswith(b"\0") or (len(tail) >= _SECTOR_BYTES and _LOST_SECTOR in tail)
 
 
 def _crash_start(log: CommitLog, durable_until_ms: int, mark: ReplayMark | None) -> int:

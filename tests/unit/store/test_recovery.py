@@ -4,15 +4,22 @@ from collections.abc import Callable
 from contextlib import suppress
 from pathlib import Path
 from random import Random
+from typing import Any
 
 import pytest
+from hypothesis import given, settings
+from hypothesis import strategies as st
 
+from protocol.names import SCHEDULE_TOPIC
 from rmq_server.store.background import BackgroundSync
 from rmq_server.store.checkpoint import ReplayMark, load_checkpoint, load_mark, save_checkpoint
+from rmq_server.store.commitlog import CommitLog
 from rmq_server.store.config import StoreConfig
 from rmq_server.store.consumequeue import ConsumeQueueStore
+from rmq_server.store.delay import DelayLevels
 from rmq_server.store.recovery import Recovery
-from tests.unit.store.harness import Harness, ManualWorker
+from rmq_server.store.replay import Replay, Replayed
+from tests.unit.store.harness import BORN_HOST, Harness, ManualWorker, record
 from tests.unit.store.memory_files import Crashed, MemoryFiles
 
 CHECKPOINT = Path("/store/checkpoint")
@@ -211,3 +218,89 @@ def test_the_position_is_not_ahead_of_anything_that_is_not_durable() -> None:
     queues.settle(0, 7, 600)
     background.dispatched_end = 700
     assert position_at(50, 700) == 600
+
+
+def plainly(log: CommitLog, queues: ConsumeQueueStore, start: int, torn_after_ms: int) -> Replayed:
+    """What Replay does, said simply."""
+    records, timestamp_ms = 0, 0
+    scan = log.scan(start)
+    for facts in scan:
+        tail = facts.properties or facts.topic.encode()
+        torn = tail.endswith(b"\0") or (len(tail) >= 512 and bytes(512) in tail)
+        if torn and facts.store_timestamp_ms > torn_after_ms:
+            return Replayed(records, timestamp_ms, facts.physical_offset)
+        queues.replay(facts)
+        records, timestamp_ms = records + 1, facts.store_timestamp_ms
+    return Replayed(records, timestamp_ms, scan.end)
+
+
+PROPERTIES = [
+    b"",
+    b"TAGS\1TagA\2",
+    b"TAGS\1\xe4\xb8\xad\2A\1b\2",
+    b"TAGS\1\2",
+    b"TAGS\1first\2TAGS\1second\2",
+    b"TAGS\1first\2TAGS\1\2",
+    b"XTAGS\1no\2",
+    b"TAGS\1yes\2XTAGS\1no\2",
+    b"A\1TAGS\1",
+    b"TAGS\1open",
+    b"DELAY\0013\2TAGS\1late\2",
+    b"A\1b\0",
+    b"A\1" + bytes(600) + b"\2",
+    b"A\1" + b"b" * 600 + b"\2TAGS\1TagB\2",
+]
+
+
+@settings(max_examples=200)
+@given(
+    st.lists(
+        st.builds(
+            lambda queue, step, **fields: (queue, step, fields),
+            st.sampled_from([*[("T", 0)] * 4, ("T", 1), *[(SCHEDULE_TOPIC, 2)] * 3, ("long" * 40, 0), ("\u4e2d", 0)]),
+            st.sampled_from([1] * 12 + [0, 2, -1]),
+            body=st.sampled_from([b"", b"x", bytes(100), b"y" * 300, b"z" * 20_000]),
+            properties=st.sampled_from(PROPERTIES),
+            sys_flag=st.sampled_from([0] * 8 + [4, 8, 12]),
+            born_host=st.sampled_from([BORN_HOST] * 5 + [bytes(20)]),
+            store_timestamp_ms=st.integers(1, 10),
+        ),
+        min_size=20,
+        max_size=60,
+    ),
+    st.lists(st.tuples(st.integers(0, 60), st.integers(0, 120), st.integers(1, 255)), max_size=1),
+    st.integers(0, 10),
+)
+def test_replay_finds_what_a_plain_loop_finds(
+    puts: list[tuple[tuple[str, int], int, dict[str, Any]]], flips: list[tuple[int, int, int]], torn_after_ms: int
+) -> None:
+    files, places = MemoryFiles(), dict.fromkeys([put[0] for put in puts], -1)
+    directory = Path("/log")
+    files.make_dirs(directory)
+    log = CommitLog(files, directory, segment_bytes=1 << 17, reserve_bytes=1024)
+    log.begin()
+    starts: list[int] = []
+    for queue, step, fields in puts:
+        places[queue] = max(0, places[queue] + step)
+        made = record(topic=queue[0], queue_id=queue[1], queue_offset=places[queue], **fields)
+        log.append(made)
+        starts.append(made.physical_offset)
+    log.write_out()
+    for number, at, bits in flips:
+        start = starts[number % len(starts)] + at
+        segment = log.segments.find(start)
+        assert segment is not None
+        segment.write(bytes([segment.read(1, start)[0] ^ bits]), start)
+    results = []
+    for replay in (plainly, lambda *args: Replay(*args[:2], torn_after_ms=args[3]).run(args[2])):
+        root = Path("/cq")
+        disk = files.after_kill()
+        disk.make_dirs(root)
+        queues = ConsumeQueueStore(disk, root, file_bytes=2000, tags_code_of=DelayLevels().tags_code_of)
+        found = replay(log, queues, 0, torn_after_ms)
+        assert replay(log, queues, 0, torn_after_ms) == found  # and adds nothing
+        ends = {key: (queue.next_offset, queue.physical_end) for key, queue in queues.queues.items()}
+        queues.settle(0, 0)
+        entries = {path: bytes(node.data or b"") for path, node in disk.nodes.items() if root in path.parents}
+        results.append((found, ends, entries))
+    assert results[0] == results[1]

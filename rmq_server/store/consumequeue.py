@@ -148,7 +148,8 @@ class ConsumeQueue:
                 break
         else:
             self._set_end(self.files.start // ENTRY_BYTES)
-        self._first = self._first_physical()
+        if self._first < 0:
+            self._first = self._first_physical()
 
     def truncate(self, limit: int) -> None:
         """Drop the entries that point to `limit` or beyond."""
@@ -231,15 +232,21 @@ class ConsumeQueue:
         data_end = -(-file.data_end() // ENTRY_BYTES)
         start = max(first, data_end - _BLOCK_ENTRIES)
         data = self.read(start, data_end - start) if start < data_end else b""
-        places = range(0, len(data) - ENTRY_BYTES + 1, ENTRY_BYTES)
-        kept = -(-len(data.rstrip(b"\0")) // ENTRY_BYTES)
-        if limit is not None or (kept and not _counts(_unpack_entry(data, places[kept - 1]), None)):
-            kept = bisect_left(places, True, key=lambda at: not _counts(_unpack_entry(data, at), limit))
-            if kept and holds is not None and not self._is_whole(_unpack_entry(data, places[kept - 1]), holds):
-                kept -= 1
+        kept = _entries_in(data, limit)
+        if kept and holds is not None and not self._is_whole(_unpack_entry(data, (kept - 1) * ENTRY_BYTES), holds):
+            kept -= 1
+        rest = data[kept * ENTRY_BYTES :]
+        erase = rest != _ZEROS[: len(rest)]
+        if erase and limit is None:
+            # After a clean stop nothing follows the entries: a hole is among them, as long as the last one is sound.
+            last = -(-len(data.rstrip(b"\0")) // ENTRY_BYTES)
+            if _counts(_unpack_entry(data, (last - 1) * ENTRY_BYTES), None):
+                kept, erase = last, False
         if kept:
-            rest = data[kept * ENTRY_BYTES :]
-            self._set_end(start + kept, erase=rest != _ZEROS[: len(rest)], last=_unpack_entry(data, places[kept - 1]))
+            if start == self.files.start // ENTRY_BYTES:
+                physical, size, _ = _unpack_entry(data)
+                self._first = -1 if size == PRE_BLANK_SIZE or size <= 0 else physical
+            self._set_end(start + kept, erase=erase, last=_unpack_entry(data, (kept - 1) * ENTRY_BYTES))
             return True
         if start == first or not self._counts_at(first, limit):
             return False
@@ -275,6 +282,20 @@ class ConsumeQueue:
         if last is None and end * ENTRY_BYTES > self.files.start:
             last = self.entry(end - 1)
         self.physical_end = last[0] + last[1] if last and last[1] != PRE_BLANK_SIZE else 0
+
+
+def _entries_in(data: bytes, limit: int | None) -> int:
+    """How many entries at the beginning of `data` count; written out, because a start asks it of every queue."""
+    below = 1 << 63 if limit is None else limit
+    low, high = 0, len(data) // ENTRY_BYTES
+    while low < high:
+        middle = (low + high) // 2
+        physical, size, _ = _unpack_entry(data, middle * ENTRY_BYTES)
+        if 0 <= physical < below and size > 0:
+            low = middle + 1
+        else:
+            high = middle
+    return low
 
 
 def _counts(entry: tuple[int, int, int], limit: int | None) -> bool:

@@ -282,8 +282,10 @@ class OsLock:
 
 
 def _described(entry: os.DirEntry[str]) -> DirEntry:
+    if entry.is_dir():
+        return DirEntry(entry.name, True, 0)  # a start lists 10,000 of them
     found = entry.stat()
-    return DirEntry(entry.name, entry.is_dir(), found.st_size, found.st_mtime_ns // 1_000_000)
+    return DirEntry(entry.name, False, found.st_size, found.st_mtime_ns // 1_000_000)
 
 
 def make_durable_dirs(files: Files, path: Path) -> None:

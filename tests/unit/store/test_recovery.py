@@ -17,6 +17,7 @@ from rmq_server.store.commitlog import CommitLog
 from rmq_server.store.config import StoreConfig
 from rmq_server.store.consumequeue import ConsumeQueueStore
 from rmq_server.store.delay import DelayLevels
+from rmq_server.store.errors import CorruptStore
 from rmq_server.store.recovery import Recovery
 from rmq_server.store.replay import Replay, Replayed
 from tests.unit.store.harness import BORN_HOST, Harness, ManualWorker, record
@@ -297,8 +298,10 @@ def test_replay_finds_what_a_plain_loop_finds(
         disk = files.after_kill()
         disk.make_dirs(root)
         queues = ConsumeQueueStore(disk, root, file_bytes=2000, tags_code_of=DelayLevels().tags_code_of)
-        found = replay(log, queues, 0, torn_after_ms)
-        assert replay(log, queues, 0, torn_after_ms) == found  # and adds nothing
+        found: Replayed | None = None
+        with suppress(CorruptStore):  # a flip made a queue offset absurd: both must say so
+            found = replay(log, queues, 0, torn_after_ms)
+            assert replay(log, queues, 0, torn_after_ms) == found  # and adds nothing
         ends = {key: (queue.next_offset, queue.physical_end) for key, queue in queues.queues.items()}
         queues.settle(0, 0)
         entries = {path: bytes(node.data or b"") for path, node in disk.nodes.items() if root in path.parents}

@@ -23,6 +23,7 @@ from collections.abc import Callable, Iterator, Sequence
 from mmap import mmap
 from pathlib import Path
 from struct import Struct
+from threading import Lock
 from typing import NamedTuple
 
 import structlog
@@ -45,7 +46,8 @@ _HEADER_BYTES, _ENTRY_BYTES, _SLOT_BYTES = _HEADER.size, _ENTRY.size, _SLOT.size
 
 _UNSAFE_MS = 2**63 - 1
 _MAX_SECONDS = 2**31 - 1
-_PAGE_SLOTS = 1024  # slots that are written together
+PAGE_SLOTS = 1024
+_WRITE_PAGES = 64  # that are written together
 _READ_BYTES = 1 << 20
 _SYNC_SECONDS = 60.0
 _NAME_DIGITS = 17
@@ -80,6 +82,7 @@ class SlotTable:
     def __init__(self, count: int) -> None:
         self.values = memoryview(mmap(-1, count * _SLOT_BYTES)).cast("i")
         self.dirty: set[int] = set()  # pages that differ from the file
+        self._snapshot: SlotSnapshot | None = None
 
     def load(self, file: File) -> None:
         """Read what the file has."""
@@ -91,22 +94,69 @@ class SlotTable:
                 slot = (at - _HEADER_BYTES) // _SLOT_BYTES
                 self.values[slot : slot + len(data) // _SLOT_BYTES] = memoryview(_swapped(array("i", data)))
 
-    def take_dirty(self) -> list[tuple[int, "array[int]"]]:
-        """Offset in the file and copy of what changed, neighbours joined; it counts as written from now on."""
-        runs: list[list[int]] = []
-        for page in sorted(self.dirty):
-            if runs and runs[-1][1] == page:
-                runs[-1][1] = page + 1
-            else:
-                runs.append([page, page + 1])
-        self.dirty.clear()
-        return [
-            (
-                _HEADER_BYTES + first * _PAGE_SLOTS * _SLOT_BYTES,
-                array("i", self.values[first * _PAGE_SLOTS : last * _PAGE_SLOTS].cast("B").tobytes()),
+    def snapshot(self) -> "SlotSnapshot":
+        """What differs from the file as it is now; it counts as written from now on."""
+        pages, self.dirty = self.dirty, set()
+        self._snapshot = SlotSnapshot(self.values, pages)
+        return self._snapshot
+
+    @property
+    def uncopied(self) -> "SlotSnapshot | None":
+        """The snapshot that must be told before a page changes; None when it has all its pages."""
+        return self._snapshot if self._snapshot is not None and self._snapshot.pending else None
+
+
+class SlotSnapshot:
+    """Pages of slots as they were at one moment, to be written by another thread.
+
+    Copying all of them at once would hold the loop up (5 million slots: 20 ms), so a page is copied when it is written,
+    or just before it changes, whichever comes first.
+    """
+
+    def __init__(self, values: "memoryview[int]", pages: set[int]) -> None:
+        self.pending = pages
+        self._values = values
+        self._runs = _runs(pages)
+        self._kept: dict[int, bytes] = {}
+        self._lock = Lock()
+
+    def keep(self, page: int) -> None:
+        """Copy a page that is about to change."""
+        if page in self.pending:
+            with self._lock:
+                if page in self.pending:
+                    self._kept[page] = self._copy(page)
+                    self.pending.discard(page)
+
+    def pieces(self) -> Iterator[tuple[int, "array[int]"]]:
+        """Offset in the file and content of all pages, neighbours joined; once, from any thread."""
+        for first, stop in self._runs:
+            yield (
+                _HEADER_BYTES + first * PAGE_SLOTS * _SLOT_BYTES,
+                array("i", b"".join(map(self._take, range(first, stop)))),
             )
-            for first, last in runs
-        ]
+
+    def _take(self, page: int) -> bytes:
+        with self._lock:
+            if page in self.pending:
+                data = self._copy(page)
+                self.pending.discard(page)  # not earlier: `keep` looks without the lock
+                return data
+            return self._kept.pop(page)
+
+    def _copy(self, page: int) -> bytes:
+        return self._values[page * PAGE_SLOTS : (page + 1) * PAGE_SLOTS].cast("B").tobytes()
+
+
+def _runs(pages: set[int]) -> list[tuple[int, int]]:
+    """Neighbours joined, up to what is written at once: first page and the one behind the last."""
+    runs: list[tuple[int, int]] = []
+    for page in sorted(pages):
+        if runs and runs[-1][1] == page and page - runs[-1][0] < _WRITE_PAGES:
+            runs[-1] = runs[-1][0], page + 1
+        else:
+            runs.append((page, page + 1))
+    return runs
 
 
 def _swapped(numbers: "array[int]") -> "array[int]":
@@ -190,7 +240,8 @@ class IndexFile:
     def put(self, entries: Sequence[NewEntry]) -> int:
         """Add entries until the file, which has its slots, is full; says how many."""
         assert self.slots is not None
-        values, dirty, slot_count, buffer = self.slots.values, self.slots.dirty, self._slot_count, self._buffer
+        table, slot_count, buffer = self.slots, self._slot_count, self._buffer
+        values, dirty, snapshot = table.values, table.dirty, table.uncopied
         number, begin_ms = self.count, self.begin_ms
         taken = entries[: self._entry_count - number]
         for key_hash, offset, store_ms in taken:
@@ -204,8 +255,10 @@ class IndexFile:
             if not 0 <= seconds <= _MAX_SECONDS:
                 seconds = 0 if seconds < 0 else _MAX_SECONDS
             buffer += _pack_entry(key_hash, offset, seconds, older)
+            if snapshot is not None:
+                snapshot.keep(slot // PAGE_SLOTS)
             values[slot] = number
-            dirty.add(slot // _PAGE_SLOTS)
+            dirty.add(slot // PAGE_SLOTS)
             if number == 1:
                 self.begin_offset, self.begin_ms = offset, store_ms
                 begin_ms = store_ms
@@ -269,14 +322,14 @@ class IndexFile:
         assert self.slots is not None
         file, path, files = self._opened(), self.path, self._files
         fields = (self.begin_ms, self.end_ms, self.begin_offset, self.end_offset, self.used_slots, self.count)
-        slots = self.slots.take_dirty()
+        slots = self.slots.snapshot()
         new, self._new = self._new, False
 
         def sync() -> None:
             try:
                 file.pwrite(_HEADER.pack(fields[0], _UNSAFE_MS, *fields[2:]), 0)
                 file.sync()
-                for at, data in slots:
+                for at, data in slots.pieces():
                     file.pwrite(memoryview(_swapped(data)).cast("B"), at)
                 file.sync()
                 file.pwrite(_HEADER.pack(*fields), 0)
@@ -291,7 +344,7 @@ class IndexFile:
     def sync_again(self) -> None:
         """The last sync job failed, and may be tried again."""
         assert self.slots is not None
-        self.slots.dirty.update(range(-(-self._slot_count // _PAGE_SLOTS)))
+        self.slots.dirty.update(range(-(-self._slot_count // PAGE_SLOTS)))
 
     def close(self) -> None:
         """Let go of the file."""

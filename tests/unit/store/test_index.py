@@ -16,6 +16,7 @@ from rmq_server.core.clock import ManualClock
 from rmq_server.store.config import FlushDiskType
 from rmq_server.store.dispatch import keys_of
 from rmq_server.store.errors import NoSpace, StoreError, UnsupportedStore
+from rmq_server.store.index import PAGE_SLOTS, IndexFile, IndexSettings, NewEntry
 from rmq_server.store.layout import file_name
 from tests.unit.store.harness import SEGMENT, Harness
 from tests.unit.store.memory_files import SECTOR, Crashed, MemoryFiles
@@ -474,3 +475,39 @@ def test_files_whose_names_are_out_of_order_are_read_in_the_order_of_the_log() -
         put(life, number, keys="all" if number % 2 else "all even")
     life.settle()
     check(life, 60)
+
+
+def test_a_sync_writes_the_slots_as_they_were_when_it_was_ordered() -> None:
+    settings = IndexSettings(slots=4 * PAGE_SLOTS, entries=1000)
+
+    def entries(numbers: range) -> list[NewEntry]:
+        # Some pages are written to before and after the order, some only before, some only after.
+        return [
+            NewEntry(number * 997 % (3 * PAGE_SLOTS) + number // 50 * PAGE_SLOTS, number, 1000) for number in numbers
+        ]
+
+    def slots_on_disk(disk: MemoryFiles, path: Path) -> bytes:
+        return bytes(disk.nodes[path].data or b"")[HEADER.size : HEADER.size + 4 * settings.slots]
+
+    def written(name: str, later: range) -> tuple[IndexFile, bytes]:
+        path = INDEX / name
+        file = IndexFile(disk, path, settings)
+        file.create(None)
+        file.put(entries(range(1, 50)))
+        file.write()
+        job = file.sync_job()
+        file.put(entries(later))
+        job()
+        return file, slots_on_disk(disk, path)
+
+    disk = MemoryFiles()
+    disk.make_dirs(INDEX)
+    _, untouched = written("1", range(0))
+    file, disturbed = written("2", range(50, 100))
+    assert any(untouched)
+    assert disturbed == untouched
+    file.write()
+    file.sync_job()()
+    assert slots_on_disk(disk, file.path) != untouched
+    assert file.slots is not None
+    assert slots_on_disk(disk, file.path) == Struct(f">{settings.slots}i").pack(*file.slots.values)

@@ -14,6 +14,7 @@ from contextlib import AsyncExitStack
 from dataclasses import replace
 from pathlib import Path
 from random import Random
+from threading import Barrier
 
 from protocol.address import format_address, pack_host, parse_address_list
 from protocol.bodies.subscription_group import ConsumerOffsetTable, SubscriptionGroupTable
@@ -113,6 +114,9 @@ class Broker:
         self._store.open()
         self._opened.callback(self._store.close)
         self._cold_reads = ThreadPoolExecutor(_COLD_READS, thread_name_prefix="store-cold")
+        ready = Barrier(_COLD_READS)  # its threads start now: later the loop would wait for each to start
+        for _ in range(_COLD_READS):
+            self._cold_reads.submit(ready.wait)
         self._opened.callback(self._cold_reads.shutdown)
         self._load_tables()
         self._opened.push_async_callback(self._save_tables)

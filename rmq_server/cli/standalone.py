@@ -12,6 +12,7 @@ from rmq_server.cli import options
 from rmq_server.cli.imports import quick_imports
 
 _READY = "RocketMQ is ready: connect to {namesrv} ({broker} at {address}, {data}). Ctrl-C stops it."
+_ENOUGH_BYTES = 2 << 30  # two segments: the disk of a laptop is often over 90 % full, with plenty left
 
 
 @click.command("standalone", context_settings=options.CONTEXT)
@@ -72,11 +73,14 @@ def main(
                 kv_config_path=store / "namesrv" / "kvConfig.json",
             )
         )
+        stored = settings[StoreConfig]
+        if not settings.is_set("diskSpaceEnoughBytes"):
+            stored = replace(stored, disk_enough_bytes=_ENOUGH_BYTES)
         brokers: list[Broker] = []
 
         def servers() -> Iterator[NameServer | Broker]:
             yield namesrv
-            brokers.append(Broker(replace(config, namesrv_addr=namesrv.local_address), settings[StoreConfig]))
+            brokers.append(Broker(replace(config, namesrv_addr=namesrv.local_address), stored))
             yield brokers[0]
 
         Program("rmq-standalone", options.LogOptions(log_format, log_level, log_dir), ports_file).serve(

@@ -97,6 +97,12 @@ class StoreConfig:
     disk_warning_ratio: int = setting(
         90, "diskSpaceWarningLevelRatio", doc="percent of the disk above which no message is stored"
     )
+    disk_enough_bytes: int = setting(
+        0,
+        "diskSpaceEnoughBytes",
+        doc="while so much is free the ratios above do not count, because a large disk is never full by percent; "
+        "0: they always count (not upstream's)",
+    )
     clean_file_forcibly: bool = setting(
         True, "cleanFileForciblyEnable", doc="delete segments that are not expired when the disk is nearly full"
     )

@@ -94,7 +94,8 @@ class MessageStore:
 
     schedule:     runs a callable later on the loop, once (`loop.call_soon`): the work at the end of a turn.
     worker:       does what blocks on the disk (`FlushThread(loop.call_soon_threadsafe)`).
-    background:   does what no acknowledgement waits for and may take long, for the index; by default `worker` too.
+    background:   does what no acknowledgement waits for and may take long: the index and the deletion of segments; by
+                  default `worker` too.
     on_arrival:   called once per turn or flush with one Arrival per queue that has new readable messages.
     tags_code_of: rebuilds a queue entry's tags code; a broker with delay levels passes one that knows them.
     hour_of:      the hour of the day, local time, of a Unix time in milliseconds.
@@ -162,6 +163,7 @@ class MessageStore:
             config,
             files,
             worker,
+            self._background_worker,
             clock,
             directories=(self.paths.commitlog, self.paths.consumequeue),
             segments=self._log.segments,

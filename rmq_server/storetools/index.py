@@ -54,14 +54,18 @@ def check_index_file(
     log_start: int,
     on_problem: Callable[[Problem], None],
     progress: Progress = no_progress,
+    *,
+    earlier_end_ms: int | None = None,
 ) -> IndexFile:
     """Follow every chain of one file; says what its header has.
 
+    earlier_end_ms: end time of the file before, from which the first entry counts; 0 when there never was one, None
+                    when it is not known.
     Memory: four bytes for each slot, twice.
     """
     file = IndexFile(ReadOnlyFiles(), path, settings)
     try:
-        _Check(file, settings, records, log_start, on_problem).run(progress)
+        _Check(file, settings, records, log_start, on_problem, earlier_end_ms).run(progress)
     finally:
         file.close()
     return file
@@ -75,8 +79,10 @@ class _Check:
         records: LogReader,
         log_start: int,
         on_problem: Callable[[Problem], None],
+        earlier_end_ms: int | None,
     ) -> None:
         self._file = file
+        self._earlier_end_ms = earlier_end_ms
         self._slots = settings.slots
         self._entries_at = _HEADER_BYTES + settings.slots * _SLOT_BYTES
         self._records = records
@@ -122,9 +128,14 @@ class _Check:
             return
         if key_hash not in self._hashes:
             yield f"no key of the record at offset {offset} has its hash {key_hash}"
-        expected = max(0, min((facts.store_timestamp_ms - self._file.begin_ms) // 1000, _MAX_SECONDS))
-        if number > 1 and seconds != expected:
-            yield f"it says {seconds} s after the first, the record at offset {offset} was stored {expected} s after it"
+        since_ms = self._file.begin_ms if number > 1 else self._earlier_end_ms
+        if since_ms is None:
+            return
+        elapsed_ms = facts.store_timestamp_ms - since_ms if since_ms > 0 else 0
+        expected = max(0, min(elapsed_ms // 1000, _MAX_SECONDS))
+        if seconds != expected:
+            first = "the first" if number > 1 else "the last of the file before"
+            yield f"it says {seconds} s after {first}, the record at offset {offset} was stored {expected} s after it"
 
     def _header(self, last_offset: int) -> None:
         file = self._file

@@ -213,15 +213,19 @@ class _Check:
     def index(self, slots: int | None, progress: Progress) -> None:
         files = self._store.index_files
         settings = index_settings(self._store, slots)
+        earlier_end_ms = 0 if self._store.log.start == 0 else None  # else there may have been files before
         for entry in files:
             path = self._store.paths.root / "index" / entry.name
             self.report.index_files += 1
             if settings is None or entry.size != settings.file_bytes:
                 self.problem(Problem(path, None, _ODD_INDEX.format(size=entry.size)))
+                earlier_end_ms = None
                 continue
-            self._index_file(path, settings, progress)
+            earlier_end_ms = self._index_file(path, settings, progress, earlier_end_ms)
 
-    def _index_file(self, path: Path, settings: IndexSettings, progress: Progress) -> None:
+    def _index_file(
+        self, path: Path, settings: IndexSettings, progress: Progress, earlier_end_ms: int | None
+    ) -> int | None:
         """After a crash, a start throws away the files that are younger than the checkpoint's index time."""
         held: list[Problem] = []
         count = 0
@@ -234,12 +238,15 @@ class _Check:
 
         is_kept = not self._store.crashed or 0 < _header(path, settings).end_ms <= self._marks.index_timestamp_ms
         on_problem = self.problem if is_kept else hold
-        file = check_index_file(path, settings, self._records, self._store.log.start, on_problem, progress)
+        file = check_index_file(
+            path, settings, self._records, self._store.log.start, on_problem, progress, earlier_end_ms=earlier_end_ms
+        )
         self.report.index_entries += file.count - 1
         if held:
             _, at, text = held[0]
             more = f" (the first of {count} problems)" if count > 1 else ""
             self._note(f"{path} at byte {at}: {text}{more}; a start after a crash makes this file anew")
+        return file.end_ms if file.is_sound else None
 
     def checkpoint(self) -> None:
         path = self._store.paths.checkpoint

@@ -32,7 +32,8 @@ class EmbeddedCluster:
 
     directory: where the data goes; None takes a temporary one that is removed at the end.
     broker:    settings of the broker; its ports and NameServer are chosen here.
-    store:     settings of its store, by default ASYNC_FLUSH and 64 MiB segments; its directory is chosen here.
+    store:     settings of its store, by default ASYNC_FLUSH, 64 MiB segments, and a disk that is never full by percent;
+               its directory is chosen here.
     clock, files: what the broker knows of time and disk, for simulation.
     """
 
@@ -49,7 +50,12 @@ class EmbeddedCluster:
         self.directory = directory or Path(tempfile.mkdtemp(prefix="rmq-embedded-"))
         self._broker_config = replace(broker or BrokerConfig(), bind_address="127.0.0.1", listen_port=0)
         self._store_config = replace(
-            store or StoreConfig(flush_disk_type=FlushDiskType.ASYNC_FLUSH, commitlog_file_bytes=SMALL_SEGMENT_BYTES),
+            store
+            or StoreConfig(
+                flush_disk_type=FlushDiskType.ASYNC_FLUSH,
+                commitlog_file_bytes=SMALL_SEGMENT_BYTES,
+                disk_enough_bytes=4 * SMALL_SEGMENT_BYTES,
+            ),
             root=str(self.directory / "store"),
         )
         self._clock = clock

@@ -131,6 +131,19 @@ def test_a_nearly_full_disk_refuses_puts_until_there_is_space() -> None:
     assert len(harness.bodies()) == 17
 
 
+def test_a_disk_that_has_enough_left_is_not_full_whatever_the_percentage() -> None:
+    harness = filled(disk_enough_bytes=5)
+    used(harness, 95)
+    run(harness)
+    harness.put(BODY)
+    assert len(names(harness)) == 6
+    used(harness, 96)
+    run(harness)
+    with pytest.raises(DiskNearlyFull, match="diskSpaceEnoughBytes"):
+        harness.put(BODY)
+    assert len(names(harness)) < 6
+
+
 def test_a_segment_that_cannot_be_deleted_stays_and_is_tried_again() -> None:
     harness = filled()
     harness.hour = 4

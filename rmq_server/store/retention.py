@@ -77,7 +77,7 @@ class Retention:
     """Deletes what is due.
 
     worker:      also syncs the queues: their files must not go while it does.
-    deleter:     deletes segments, which nothing syncs any more; 1 GiB takes 170 ms, which no acknowledgement may wait for.
+    deleter:     deletes segments, which nothing syncs any more: 1 GiB takes 170 ms, which no answer may wait for.
     directories: of the CommitLog and the ConsumeQueues, whose disks count.
     flushed:     the physical offset up to which the log is on disk; nothing beyond is deleted.
     on_space:    told why puts must be refused, or None when there is space, each time the disk was looked at.

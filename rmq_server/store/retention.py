@@ -2,7 +2,7 @@
 
     look (worker): how full the disk is, when segments were last written
     decide (loop): which of the oldest segments go; whether puts are refused
-    delete (worker): one segment after the other; then queue files and queue minima
+    delete (deleter): one segment after the other; then (worker) queue files and queue minima
 
 A segment's age is that of its last write, not of its messages. The last segment stays, and so does the last file of a
 queue, which knows the next queue offset. Names go one by one, each durably: a power loss must not leave a gap.
@@ -159,7 +159,8 @@ class Retention:
     def _refusal(self, used_percent: int) -> StoreError:
         return DiskNearlyFull(
             f"the disk is {used_percent} % full, more than diskSpaceWarningLevelRatio={self._config.disk_warning_ratio}"
-            " allows: nothing is stored until there is space, or set diskSpaceEnoughBytes",
+            f" allows, and diskSpaceEnoughBytes={self._config.disk_enough_bytes} makes no exception:"
+            " nothing is stored until there is space",
             path=self._directories[0],
         )
 

@@ -246,15 +246,7 @@ def test_segments_that_recovery_drops_do_not_come_back_alone(seed: int) -> None:
         assert first.data is not None
         first.data[:200] = bytes(200)
         first.durable = bytes(first.data)
-        left = operation
-
-        def fault(kind: str, path: Path) -> None:
-            nonlocal left
-            left -= 1
-            if left <= 0:
-                raise Crashed
-
-        files.fault = fault
+        files.crash_after(operation)
         try:
             Harness(files).open()
         except Crashed:

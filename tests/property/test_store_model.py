@@ -131,7 +131,7 @@ class StoreModel(RuleBasedStateMachine):
     @rule(seed=st.integers(0, 2**32), operation=st.integers(1, 12), power=st.booleans())
     def crash_inside(self, seed: int, operation: int, power: bool) -> None:
         """Stop at some file operation of a flush, a stop, or the next start."""
-        self.crash_after(self.disk, operation)
+        self.disk.crash_after(operation)
         try:
             self.life.settle()
             self.life.store.close()
@@ -140,7 +140,7 @@ class StoreModel(RuleBasedStateMachine):
         disk = self.disk.after_power_loss(Random(seed)) if power else self.disk.after_kill()
         disk.capacity = None
         at_least = self.acknowledged if power else self.written
-        self.crash_after(disk, operation)
+        disk.crash_after(operation)
         try:
             Harness(disk, flush=self.flush, clock=self.life.clock).open()
         except Crashed:
@@ -230,17 +230,6 @@ class StoreModel(RuleBasedStateMachine):
 
         if self.flush is FlushDiskType.SYNC_FLUSH:
             life.store.when_durable(end, flushed)
-
-    def crash_after(self, disk: MemoryFiles, operations: int) -> None:
-        left = operations
-
-        def fault(operation: str, path: object) -> None:
-            nonlocal left
-            left -= 1
-            if left <= 0:
-                raise Crashed
-
-        disk.fault = fault
 
     def restart(self, disk: MemoryFiles, *, at_least: int) -> None:
         """Open what a crash left, and let the model take over how much of the unacknowledged is there."""

@@ -143,6 +143,18 @@ class MemoryFiles:
     def space(self, path: Path) -> Space:
         return self.spaces.get(path, Space(0, 1))
 
+    def crash_after(self, operations: int) -> None:
+        """Raise Crashed in the operation of that number, counted from 1 and from now, and in all that follow."""
+        left = operations
+
+        def fault(operation: str, path: Path) -> None:
+            nonlocal left
+            left -= 1
+            if left <= 0:
+                raise Crashed
+
+        self.fault = fault
+
     def make_dirs(self, path: Path) -> None:
         self.operate("make_dirs", path)
         for each in (*reversed(path.parents), path):

@@ -152,7 +152,7 @@ def test_a_power_loss_at_any_moment_takes_nothing_acknowledged(seed: int) -> Non
         life = Harness(commitlog_file_bytes=2048, consumequeue_flush_thorough_interval_ms=2000).open()
         files = life.files
         assert isinstance(files, MemoryFiles)
-        crash_after(files, operation * 5)
+        files.crash_after(operation * 5)
         acknowledged = -1
         try:
             for number in range(60):
@@ -164,25 +164,13 @@ def test_a_power_loss_at_any_moment_takes_nothing_acknowledged(seed: int) -> Non
         except Crashed:
             pass
         files = files.after_power_loss(Random(seed))
-        crash_after(files, operation)
+        files.crash_after(operation)
         with suppress(Crashed):
             Harness(files, commitlog_file_bytes=2048).open()
         again = Harness(files.after_power_loss(Random(seed + 1)), commitlog_file_bytes=2048).open()
         found = again.bodies()
         assert found == [b"%d" % number for number in range(len(found))]
         assert len(found) > acknowledged
-
-
-def crash_after(files: MemoryFiles, operations: int) -> None:
-    left = operations
-
-    def fault(operation: str, path: Path) -> None:
-        nonlocal left
-        left -= 1
-        if left <= 0:
-            raise Crashed
-
-    files.fault = fault
 
 
 def test_the_position_is_not_ahead_of_anything_that_is_not_durable() -> None:
